@@ -1,0 +1,28 @@
+"""UUIDv7 (RFC 9562 §5.7): identifiers that sort by the moment they were made.
+
+Partition bounds, retention and "newest first" all read the time out of the id, so there is one clock.
+"""
+
+import uuid
+from datetime import UTC, datetime
+
+from uuid_utils import compat
+
+
+def uuid7() -> uuid.UUID:
+    """A new id; 48 bits of milliseconds, then random bits."""
+    return compat.uuid7()
+
+
+def lowest_uuid7(at: datetime) -> uuid.UUID:
+    """The smallest id that can carry the time `at`: a bound for `id >= …` and for partitions.
+
+    Version and variant bits are left zero on purpose: it sorts below every real id of that millisecond.
+    Times before 1970, which no id can carry, have the lowest of all.
+    """
+    return uuid.UUID(int=max(0, int(at.timestamp() * 1000)) << 80)
+
+
+def time_of(identifier: uuid.UUID) -> datetime:
+    """The moment (UTC, millisecond resolution) that a UUIDv7 was made."""
+    return datetime.fromtimestamp((identifier.int >> 80) / 1000, tz=UTC)

@@ -1,0 +1,92 @@
+"""Whose rows a transaction may see.
+
+Two nets, one under the other. The managers here filter by the scope in force; below them PostgreSQL's
+row-level security compares the same scope, a setting local to the transaction, with each row's tenant.
+Where no scope is set, both show nothing.
+
+    with tenant_scope(tenant.id): …      one tenant's rows
+    with system_scope(): …               every tenant's: workers, intake, operators. Explicit and rare.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from uuid import UUID
+
+from django.db import connection, migrations, models, transaction
+
+EVERY_TENANT = "*"
+
+_scope: ContextVar[str] = ContextVar("tenant_scope", default="")
+
+
+@contextmanager
+def tenant_scope(tenant_id: UUID | str) -> Iterator[None]:
+    """Open a transaction that sees the rows of one tenant."""
+    with _scoped(str(tenant_id)):
+        yield
+
+
+@contextmanager
+def system_scope() -> Iterator[None]:
+    """Open a transaction that sees the rows of all tenants."""
+    with _scoped(EVERY_TENANT):
+        yield
+
+
+def current_scope() -> str:
+    """The tenant id in force, `*` for all, or an empty string for none."""
+    return _scope.get()
+
+
+@contextmanager
+def _scoped(value: str) -> Iterator[None]:
+    token = _scope.set(value)
+    try:
+        with transaction.atomic():
+            _tell_database(value)
+            yield
+    finally:
+        _scope.reset(token)
+    # A rolled back savepoint restores the outer setting by itself, a released one does not.
+    if connection.in_atomic_block and not connection.needs_rollback:
+        _tell_database(_scope.get())
+
+
+def _tell_database(value: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('app.tenant', %s, true)", [value])
+
+
+class ScopedManager(models.Manager):
+    """The default manager of every tenant-owned model. `scope_field` is what holds the tenant's id."""
+
+    scope_field = "tenant_id"
+
+    def get_queryset(self):
+        queryset = super().get_queryset()
+        scope = _scope.get()
+        if not scope:
+            return queryset.none()
+        return queryset if scope == EVERY_TENANT else queryset.filter(**{self.scope_field: scope})
+
+
+def enable_row_security(table: str, column: str = "tenant_id") -> migrations.RunSQL:
+    """A migration operation: only rows of the tenant in force can be seen or written, by the owner too.
+
+    The comparison is on text so that an unset or foreign setting is never a cast error, only no rows.
+    """
+    return migrations.RunSQL(
+        f"""
+        ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
+        ALTER TABLE {table} FORCE ROW LEVEL SECURITY;
+        CREATE POLICY tenant_rows ON {table}
+            USING (current_setting('app.tenant', true) IN ({column}::text, '{EVERY_TENANT}'))
+            WITH CHECK (current_setting('app.tenant', true) IN ({column}::text, '{EVERY_TENANT}'));
+        """,
+        f"""
+        DROP POLICY tenant_rows ON {table};
+        ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY;
+        ALTER TABLE {table} DISABLE ROW LEVEL SECURITY;
+        """,
+    )
