@@ -1,0 +1,419 @@
+"""Posting one message: `Client.post(request) -> Outcome`.
+
+What has to hold:
+1. A message never leaves towards an address the guard refuses. The URL is read before the send;
+   the address is checked in the connector's socket factory, where the final socket address is
+   known. A resolver is never asked about IP literals, and a name can be rebound between a check
+   and a connect.
+2. `post` never raises for anything the network does: every end is an Outcome. Only cancellation
+   passes through.
+3. A receiver cannot hold or fill us: one deadline over the whole exchange (slow bodies
+   included), bounded headers, a bounded body, no redirects, no cookies, no decompression.
+4. What is sent is what was given: no header is added but Host, Content-Length and User-Agent.
+
+Waiting for a free slot is not part of an exchange, so it counts neither towards the timeout nor
+towards `total_ms`: a receiver is not blamed for our queue.
+"""
+
+import asyncio
+import re
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from types import SimpleNamespace, TracebackType
+from typing import Self
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
+from aiohttp.client_reqrep import ClientRequest
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.typedefs import LooseHeaders
+from multidict import CIMultiDict
+from yarl import URL
+
+from egress.guard import AddressRefused, Guard, Target, UrlRefused
+from egress.resolver import PooledResolver
+
+MAX_TIMEOUT = 30.0
+KEPT_BODY = 16 * 1024
+READ_BODY = 64 * 1024
+MAX_HEADERS = 128
+MAX_HEADER_LINE = 8190
+KEPT_HEADERS = 16 * 1024
+DEFAULT_USER_AGENT = "Portcullis"
+
+# The client writes these itself; a second one would let two readers frame one request differently.
+FRAMING_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"})
+_AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+
+AddrInfo = tuple[
+    int | socket.AddressFamily,
+    int | socket.SocketKind,
+    int,
+    str,
+    tuple,  # type: ignore[type-arg]
+]
+
+
+@dataclass(frozen=True)
+class OutgoingRequest:
+    """One HTTP request, ready to go. `timeout` is in seconds, for the whole exchange, ≤ 30."""
+
+    # None of these belongs in a log line: URLs and headers carry secrets, bodies are customers'.
+    url: str = field(repr=False)
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    body: bytes = field(repr=False)
+    timeout: float = 15.0
+    method: str = "POST"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one request.
+
+    `error` is empty when a complete answer (or the first 64 KB of a longer one) arrived, whatever
+    its status. Otherwise it is one of:
+
+        refused    the guard refused the URL or the address, or a header cannot be sent
+        dns        the name did not resolve
+        connect    no connection
+        tls        a connection, but no trustworthy TLS session
+        timeout    no complete answer in time (`status` is set if the status line did arrive)
+        reset      the receiver closed or reset the connection in mid-exchange
+        protocol   the answer was not HTTP
+        too_large  the answer's header exceeded its bounds
+
+    `connect_ms` is the time for DNS, TCP and TLS together, None on a reused connection.
+    `body` is at most the first 16 KB, as received (possibly compressed). `address` is the
+    receiver's `ip:port`, empty if no connection was made.
+    """
+
+    status: int | None
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytes = b""
+    body_truncated: bool = False
+    error: str = ""
+    detail: str = ""
+    connect_ms: float | None = None
+    total_ms: float = 0.0
+    address: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the receiver took the message: a complete answer with a 2xx status."""
+        return not self.error and self.status is not None and 200 <= self.status < 300
+
+
+@dataclass
+class _Exchange:
+    """What is learnt on the way; filled in by the socket factory, the traces and the reader."""
+
+    target: Target
+    address: str = ""
+    reused: bool = False
+    refusal: AddressRefused | None = None
+    attempted: bool = False
+    connect_started: float = 0.0
+    connect_ms: float | None = None
+    status: int | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    body: bytearray = field(default_factory=bytearray)
+    truncated: bool = False
+
+    def outcome(self, started: float, error: str = "", detail: str = "") -> Outcome:
+        return Outcome(
+            status=self.status,
+            headers=self.headers,
+            body=bytes(self.body[:KEPT_BODY]),
+            body_truncated=self.truncated or len(self.body) > KEPT_BODY,
+            error=error,
+            detail=detail,
+            connect_ms=self.connect_ms,
+            total_ms=_elapsed_ms(started),
+            address=self.address,
+        )
+
+
+@dataclass
+class _Host:
+    """The requests under way or waiting for one host and port; forgotten with the last of them."""
+
+    slots: asyncio.Semaphore
+    users: int = 0
+
+
+# A context variable, because the connector calls its socket factory with an address only, from
+# tasks (happy eyeballs) that inherit the context of the request they connect for.
+_exchange: ContextVar[_Exchange] = ContextVar("exchange")
+
+
+class _Request(ClientRequest):
+    """Notes which peer the request goes to: new and reused connections both pass here."""
+
+    async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+        peer = conn.transport.get_extra_info("peername") if conn.transport else None
+        if peer:
+            host = f"[{peer[0]}]" if ":" in peer[0] else peer[0]
+            _exchange.get().address = f"{host}:{peer[1]}"
+        return await super().send(conn)
+
+
+class Client:
+    """A pool of connections, for one event loop; use as an async context manager.
+
+    `limit` bounds the requests under way, `per_host_limit` those to one host and port.
+    `resolver` and `ssl_context` replace the system's; whatever the resolver answers is subject
+    to the guard.
+    """
+
+    def __init__(
+        self,
+        guard: Guard,
+        *,
+        per_host_limit: int = 16,
+        limit: int = 128,
+        user_agent: str = DEFAULT_USER_AGENT,
+        keepalive: float = 15.0,
+        resolver: AbstractResolver | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._guard = guard
+        self._per_host_limit = per_host_limit
+        self._slots = asyncio.Semaphore(limit)
+        self._hosts: dict[tuple[str, int], _Host] = {}
+        self._user_agent = user_agent
+        self._keepalive = keepalive
+        self._resolver = resolver
+        self._ssl_context = ssl_context
+        self._session: aiohttp.ClientSession | None = None
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        resolver = self._resolver
+        if resolver is None:
+            resolver = PooledResolver()
+            self._stack.push_async_callback(resolver.close)
+        connector = aiohttp.TCPConnector(
+            socket_factory=self._open_socket,
+            resolver=resolver,
+            ssl=self._ssl_context or True,
+            # The slots bound the requests; the pool itself must never make one wait.
+            limit=0,
+            keepalive_timeout=self._keepalive,
+        )
+        self._session = await self._stack.enter_async_context(
+            aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+                auto_decompress=False,
+                skip_auto_headers=_AUTOMATIC,
+                trace_configs=[_traces()],
+                request_class=_Request,
+                timeout=aiohttp.ClientTimeout(total=None),
+                read_bufsize=KEPT_BODY,
+                max_line_size=MAX_HEADER_LINE,
+                max_field_size=MAX_HEADER_LINE,
+                max_headers=MAX_HEADERS,
+            )
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._session = None
+        await self._stack.aclose()
+
+    async def post(self, request: OutgoingRequest) -> Outcome:
+        """Send `request` once and say what came of it; raises nothing but CancelledError.
+
+        "Once" with one exception: a kept-alive connection that the receiver closed just as we
+        wrote to it says nothing about the message, so it is sent again at once (same bytes, same
+        id), on condition that not one byte of an answer had come.
+        """
+        try:
+            target = self._guard.parse(request.url)
+            headers = self._headers(request)
+        except UrlRefused as refusal:
+            return Outcome(status=None, error="refused", detail=refusal.sentence)
+        async with self._slot(target):
+            started = time.perf_counter()
+            exchange = _Exchange(target)
+            _exchange.set(exchange)
+            timeout = max(0.001, min(request.timeout, MAX_TIMEOUT))
+            try:
+                async with asyncio.timeout(timeout):
+                    try:
+                        await self._send(request, headers, exchange)
+                    except (aiohttp.ClientError, OSError) as failure:
+                        if not _is_stale_connection(failure, exchange):
+                            raise
+                        exchange.reused = False
+                        await self._send(request, headers, exchange)
+            except TimeoutError:
+                return exchange.outcome(started, "timeout", f"No complete answer within {timeout:g} seconds.")
+            except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as failure:
+                error, detail = _classify(failure, exchange)
+                return exchange.outcome(started, error, detail)
+            return exchange.outcome(started)
+
+    async def _send(self, request: OutgoingRequest, headers: LooseHeaders, exchange: _Exchange) -> None:
+        if self._session is None:
+            raise RuntimeError("The client is not open.")
+        async with self._session.request(
+            request.method,
+            URL(exchange.target.url, encoded=True),
+            data=request.body,
+            headers=headers,
+            allow_redirects=False,
+        ) as response:
+            exchange.status = response.status
+            exchange.headers = _kept_headers(response.raw_headers)
+            async for chunk in response.content.iter_any():
+                exchange.body += chunk
+                if len(exchange.body) > READ_BODY:
+                    exchange.truncated = True
+                    # Closed, not released: what is still to come is not worth a connection.
+                    response.close()
+                    break
+
+    def _headers(self, request: OutgoingRequest) -> CIMultiDict[str]:
+        headers = CIMultiDict(request.headers)
+        for name, value in request.headers:
+            if not _TOKEN.fullmatch(name) or name.lower() in FRAMING_HEADERS:
+                raise UrlRefused("header", f"The header {name!r:.80} cannot be sent.")
+            if not _VALUE.fullmatch(value):
+                raise UrlRefused("header", f"The value of {name} contains control characters.")
+        headers.setdefault("User-Agent", self._user_agent)
+        return headers
+
+    @asynccontextmanager
+    async def _slot(self, target: Target) -> AsyncIterator[None]:
+        """A place in the host's queue first, so that one slow host cannot fill the common one."""
+        key = (target.host, target.port)
+        host = self._hosts.setdefault(key, _Host(asyncio.Semaphore(self._per_host_limit)))
+        host.users += 1
+        try:
+            async with host.slots, self._slots:
+                yield
+        finally:
+            host.users -= 1
+            if not host.users:
+                del self._hosts[key]
+
+    def _open_socket(self, addr_info: AddrInfo) -> socket.socket:
+        """The connector's socket factory: the last look at where a message is going."""
+        family, kind, protocol, _, address = addr_info
+        exchange = _exchange.get()
+        try:
+            self._guard.check_address(address[0], plain_http=exchange.target.plain_http, port=address[1])
+        except AddressRefused as refusal:
+            exchange.refusal = refusal
+            raise
+        exchange.attempted = True
+        return socket.socket(family, kind, protocol)
+
+
+def _traces() -> aiohttp.TraceConfig:
+    async def started(session: aiohttp.ClientSession, _: SimpleNamespace, params: object) -> None:
+        _exchange.get().connect_started = time.perf_counter()
+
+    async def ended(session: aiohttp.ClientSession, _: SimpleNamespace, params: object) -> None:
+        exchange = _exchange.get()
+        exchange.connect_ms = _elapsed_ms(exchange.connect_started)
+
+    async def reused(session: aiohttp.ClientSession, _: SimpleNamespace, params: object) -> None:
+        _exchange.get().reused = True
+
+    traces = aiohttp.TraceConfig()
+    traces.on_connection_create_start.append(started)
+    traces.on_connection_create_end.append(ended)
+    traces.on_connection_reuseconn.append(reused)
+    return traces
+
+
+def _is_stale_connection(failure: Exception, exchange: _Exchange) -> bool:
+    """Whether a reused connection turned out closed before any byte of an answer."""
+    if not exchange.reused or exchange.status is not None:
+        return False
+    if isinstance(failure, aiohttp.ServerDisconnectedError):
+        # With a partly read header the message is that header, not a text.
+        return isinstance(failure.message, str)
+    return isinstance(failure, (ConnectionError, aiohttp.ClientOSError)) and not isinstance(
+        failure, aiohttp.ClientConnectorError
+    )
+
+
+def _classify(failure: Exception, exchange: _Exchange) -> tuple[str, str]:
+    """The error class of Outcome, and a sentence for people that tells nothing about our inside."""
+    if exchange.refusal is not None and not exchange.attempted:
+        return "refused", str(exchange.refusal)
+    match failure:
+        case aiohttp.ClientConnectorDNSError():
+            return "dns", f"The name {exchange.target.host} does not resolve."
+        case aiohttp.ClientConnectorCertificateError():
+            return "tls", f"The certificate is not trusted: {_tls_reason(failure)}."
+        case aiohttp.ClientSSLError() | ssl.SSLError():
+            return "tls", f"No TLS session: {_tls_reason(failure)}."
+        case aiohttp.ClientConnectorError():
+            return "connect", f"No connection: {failure.os_error.strerror or 'failed'}."
+        case aiohttp.ServerDisconnectedError():
+            return "reset", "The receiver closed the connection without an answer."
+        case aiohttp.ClientOSError() | ConnectionError():
+            return "reset", "The receiver reset the connection."
+        case aiohttp.ClientResponseError():
+            if _has_cause(failure, LineTooLong) or "Too many headers" in failure.message:
+                return "too_large", "The answer's header is too large."
+            return "protocol", "The answer is not HTTP."
+        case aiohttp.ClientPayloadError():
+            if _was_cut(failure):
+                return "reset", "The receiver closed the connection in the middle of its answer."
+            return "protocol", "The answer's body is not valid HTTP."
+        case _:
+            return "protocol", f"The request failed ({type(failure).__name__})."
+
+
+def _was_cut(failure: aiohttp.ClientPayloadError) -> bool:
+    return "not completed" in str(failure)
+
+
+def _has_cause(failure: BaseException | None, kind: type[BaseException]) -> bool:
+    while failure is not None:
+        if isinstance(failure, kind):
+            return True
+        failure = failure.__cause__
+    return False
+
+
+def _tls_reason(failure: BaseException) -> str:
+    cause = failure.__cause__ if isinstance(failure.__cause__, ssl.SSLError) else failure
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return str(cause.verify_message)
+    reason = getattr(cause, "reason", None)
+    return str(reason).lower().replace("_", " ") if reason else "the handshake failed"
+
+
+def _kept_headers(raw: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[str, str], ...]:
+    """The answer's headers as text, up to 16 KB of them: they are kept with the attempt."""
+    kept: list[tuple[str, str]] = []
+    size = 0
+    for name, value in raw:
+        size += len(name) + len(value) + 4
+        if size > KEPT_HEADERS:
+            break
+        kept.append((name.decode("utf-8", "replace"), value.decode("utf-8", "replace")))
+    return tuple(kept)
+
+
+def _elapsed_ms(started: float) -> float:
+    return (time.perf_counter() - started) * 1000
