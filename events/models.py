@@ -1,0 +1,148 @@
+"""What arrived."""
+
+from datetime import datetime, timedelta
+
+from django.db import models
+
+from events.partitions import Partitioned
+from events.reasons import explain
+from sources.models import Source
+from tenants.ids import lowest_uuid7, time_of
+from tenants.models import Site, Tenant
+from tenants.scope import ScopedManager
+
+MATERIAL = {"on_delete": models.DO_NOTHING, "db_constraint": False, "db_index": False}
+
+
+class ArrivedQuerySet(models.QuerySet):
+    """Time is read out of the id, so that the bounds prune partitions."""
+
+    def since(self, moment: datetime):
+        return self.filter(id__gte=lowest_uuid7(moment))
+
+    def before(self, moment: datetime):
+        return self.filter(id__lt=lowest_uuid7(moment))
+
+    def made_of(self, receipt: "Receipt"):
+        """Events of one receipt, in the order they stood in it. They got their ids right after it did."""
+        return (
+            self.filter(receipt_id=receipt.pk)
+            .since(receipt.received_at)
+            .before(receipt.received_at + timedelta(minutes=1))
+            .order_by("id")
+        )
+
+
+class Severity(models.TextChoices):
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+class Receipt(Partitioned):
+    """One inbound request: accepted, or refused with a reason that the admin sees and the sender does not.
+
+    `headers` is a list of `[name, value]` with secrets masked. `body` holds the bytes on the wire; it is null
+    where the one event made of them holds the very same bytes. Of a refused request only the beginning is kept.
+    `suppressed` counts refusals of the same source that followed within the minute and have no row of their own.
+    """
+
+    class Status(models.TextChoices):
+        ACCEPTED = "accepted"
+        REFUSED = "refused"
+
+    source = models.ForeignKey(Source, related_name="+", **MATERIAL)
+    site = models.ForeignKey(Site, null=True, related_name="+", **MATERIAL)
+    status = models.CharField(max_length=8, choices=Status.choices)
+    status_code = models.PositiveSmallIntegerField()
+    reason = models.CharField(max_length=40, blank=True)
+    detail = models.CharField(max_length=500, blank=True)
+    client_address = models.GenericIPAddressField(null=True)
+    headers = models.JSONField(default=list)
+    content_type = models.CharField(max_length=200, blank=True)
+    body = models.BinaryField(null=True)
+    body_size = models.PositiveIntegerField(default=0)
+    event_count = models.PositiveIntegerField(default=0)
+    suppressed = models.PositiveIntegerField(default=0)
+
+    objects = ScopedManager.from_queryset(ArrivedQuerySet)()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index("tenant", models.F("id").desc(), name="receipt_tenant_newest"),
+            models.Index("source", models.F("id").desc(), name="receipt_source_newest"),
+        ]
+
+    def __str__(self):
+        return f"{self.status} {self.id}"
+
+    @property
+    def received_at(self):
+        return time_of(self.id)
+
+    @property
+    def explanation(self) -> str:
+        """Why it was refused, in plain words; empty for an accepted one."""
+        return explain(self.reason) if self.status == self.Status.REFUSED else ""
+
+    @property
+    def kept_bytes(self) -> bytes | None:
+        """The bytes on the wire, or as much of them as was kept; they may stand in the one event made of them."""
+        if self.body is not None:
+            return bytes(self.body)
+        only = Event.objects.made_of(self).only("body").first() if self.event_count == 1 else None
+        return bytes(only.body) if only else None
+
+
+class Event(Partitioned):
+    """One thing that happened. `body` is what was received, byte for byte; `data` a bounded projection of it.
+
+    `source` and `receipt` are null for events that the tenant's own backend published through the API.
+    `data` is null where the body is no JSON or breaks a bound; `data_problem` then says which.
+    """
+
+    source = models.ForeignKey(Source, null=True, related_name="+", **MATERIAL)
+    receipt = models.ForeignKey(Receipt, null=True, related_name="+", **MATERIAL)
+    site = models.ForeignKey(Site, null=True, related_name="+", **MATERIAL)
+    type = models.CharField(max_length=128)
+    severity = models.CharField(max_length=6, choices=Severity.choices, default=Severity.LOW)
+    content_type = models.CharField(max_length=200)
+    body = models.BinaryField()
+    data = models.JSONField(null=True)
+    data_problem = models.CharField(max_length=200, blank=True)
+
+    objects = ScopedManager.from_queryset(ArrivedQuerySet)()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index("tenant", models.F("id").desc(), name="event_tenant_newest"),
+            models.Index("source", models.F("id").desc(), name="event_source_newest"),
+            models.Index("receipt", name="event_receipt"),
+        ]
+
+    def __str__(self):
+        return f"{self.type} {self.id}"
+
+    @property
+    def received_at(self):
+        return time_of(self.id)
+
+
+class Inbox(models.Model):
+    """An event that has not been routed yet. Narrow, hot and short-lived: nothing else belongs in it."""
+
+    event = models.OneToOneField(
+        Event, primary_key=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
+    )
+    tenant = models.ForeignKey(Tenant, related_name="+", **MATERIAL)
+
+    objects = ScopedManager()
+
+    class Meta:
+        ordering = ["event_id"]
+        verbose_name_plural = "inbox"
+
+    def __str__(self):
+        return str(self.event_id)

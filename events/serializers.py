@@ -1,0 +1,109 @@
+"""What the endpoints of events take and give."""
+
+import json
+
+from django.conf import settings
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from events.classification import TYPE_NAME
+from events.models import Event, Receipt, Severity
+from events.streams import Item, StreamError, split
+from tenants.fields import KnownFieldsOnly
+from tenants.models import Site
+
+
+class ReceiptSerializer(serializers.ModelSerializer):
+    received_at = serializers.DateTimeField(read_only=True)
+    source = serializers.UUIDField(source="source_id", read_only=True)
+    site = serializers.UUIDField(source="site_id", read_only=True, allow_null=True)
+    explanation = serializers.CharField(read_only=True, help_text="The reason in plain words.")
+    suppressed = serializers.IntegerField(
+        read_only=True, help_text="Refusals that followed within the minute and are only counted here."
+    )
+
+    class Meta:
+        model = Receipt
+        fields = [
+            "id",
+            "received_at",
+            "source",
+            "site",
+            "status",
+            "status_code",
+            "reason",
+            "explanation",
+            "detail",
+            "client_address",
+            "content_type",
+            "body_size",
+            "event_count",
+            "suppressed",
+        ]
+        read_only_fields = fields
+
+
+class ReceiptDetailSerializer(ReceiptSerializer):
+    headers = serializers.ListField(
+        child=serializers.ListField(child=serializers.CharField(), min_length=2, max_length=2),
+        read_only=True,
+        help_text="`[name, value]` in the order received; secrets are masked.",
+    )
+
+    class Meta(ReceiptSerializer.Meta):
+        fields = [*ReceiptSerializer.Meta.fields, "headers"]
+        read_only_fields = fields
+
+
+class EventSerializer(serializers.ModelSerializer):
+    received_at = serializers.DateTimeField(read_only=True)
+    source = serializers.UUIDField(source="source_id", read_only=True, allow_null=True)
+    site = serializers.UUIDField(source="site_id", read_only=True, allow_null=True)
+    receipt = serializers.UUIDField(source="receipt_id", read_only=True, allow_null=True)
+
+    class Meta:
+        model = Event
+        fields = ["id", "received_at", "type", "severity", "source", "site", "receipt", "content_type", "data_problem"]
+        read_only_fields = fields
+
+
+@extend_schema_field(OpenApiTypes.ANY)
+class AnyJSON(serializers.JSONField):
+    """Any JSON value."""
+
+
+class EventDetailSerializer(EventSerializer):
+    data = AnyJSON(read_only=True, allow_null=True, help_text="The payload; null where `data_problem` says why.")
+
+    class Meta(EventSerializer.Meta):
+        fields = [*EventSerializer.Meta.fields, "data"]
+        read_only_fields = fields
+
+
+class PublishSerializer(KnownFieldsOnly, serializers.Serializer):
+    """An event that the tenant's own backend publishes. `validated_data["item"]` is the payload as an event's body."""
+
+    type = serializers.RegexField(rf"^{TYPE_NAME.pattern}\Z", help_text="Letters, digits, `.`, `_` and `-`.")
+    payload = AnyJSON(help_text="Any JSON value but null.")
+    severity = serializers.ChoiceField(choices=Severity.choices, default=Severity.LOW)
+    site = serializers.PrimaryKeyRelatedField(
+        queryset=Site.objects.all(), required=False, allow_null=True, default=None, pk_field=serializers.UUIDField()
+    )
+
+    def get_fields(self):
+        fields = super().get_fields()
+        fields["site"].queryset = Site.objects.all()  # asked anew: the scope of this request
+        return fields
+
+    def validate_payload(self, value) -> Item:
+        try:
+            body = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        except (ValueError, RecursionError):  # 1e999, half a surrogate pair, or nested beyond any use
+            raise serializers.ValidationError("This JSON cannot be kept.") from None
+        if len(body) > settings.INGEST_MAX_BYTES:
+            raise serializers.ValidationError(f"The payload is larger than {settings.INGEST_MAX_BYTES} bytes.")
+        try:
+            return split(body, "json")[0]
+        except StreamError as error:
+            raise serializers.ValidationError(error.detail) from None
