@@ -1,0 +1,209 @@
+"""The endpoints of subscriptions. Each verb lives on the model; here it is allowed and told of."""
+
+from datetime import timedelta
+
+from django.db.models import Prefetch, Q
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_view
+from rest_framework import mixins, status
+from rest_framework.decorators import action
+from rest_framework.exceptions import Throttled
+from rest_framework.response import Response
+
+from subscriptions.models import SigningSecret, Subscription, TooManyConfirmations, WrongState
+from subscriptions.serializers import (
+    HIDDEN,
+    DisableSerializer,
+    NoticeSentSerializer,
+    RevealedSubscriptionSerializer,
+    RotatedSerializer,
+    RotateSerializer,
+    SubscriptionSerializer,
+    SubscriptionWriteSerializer,
+)
+from tenants.openapi import TOO_MANY
+from tenants.permissions import Permission
+from tenants.problems import Conflict
+from tenants.viewsets import TenantViewSet, changes
+
+NO_STORE = {"Cache-Control": "no-store"}
+
+
+class SubscriptionFilter(filters.FilterSet):
+    """The same for the API and the page."""
+
+    search = filters.CharFilter(method="by_words", label="Part of the name or the hint")
+    state = filters.ChoiceFilter(choices=Subscription.State.choices)
+
+    class Meta:
+        model = Subscription
+        fields = ("search", "state")
+
+    def by_words(self, queryset, name, value):
+        return queryset.filter(Q(name__icontains=value) | Q(hint__icontains=value))
+
+
+@extend_schema_view(
+    partial_update=extend_schema(request=SubscriptionWriteSerializer, responses=SubscriptionSerializer),
+    create=extend_schema(
+        request=SubscriptionWriteSerializer,
+        responses={201: RevealedSubscriptionSerializer},
+        examples=[
+            OpenApiExample(
+                "Sign-ins of some importance",
+                {
+                    "name": "On-call pager",
+                    "url": "https://hooks.example.com/portcullis",
+                    "event_types": ["login.*", "incident.opened"],
+                    "min_severity": "medium",
+                    "headers": {"X-Pager-Team": "blue"},
+                },
+                request_only=True,
+            )
+        ],
+    ),
+)
+class SubscriptionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.DestroyModelMixin, TenantViewSet):
+    """Who wants to be told. URL and header values are write-only; a secret is answered once."""
+
+    model = Subscription
+    serializer_class = SubscriptionSerializer
+    filterset_class = SubscriptionFilter
+    lookup_value_converter = "uuid"
+    permissions = {
+        "create": Permission.CONFIGURE,
+        "partial_update": Permission.CONFIGURE,
+        "destroy": Permission.CONFIGURE,
+        "rotate_secret": Permission.CONFIGURE,
+        "end_overlap": Permission.CONFIGURE,
+        "disable": Permission.CONFIGURE,
+        "enable": Permission.CONFIGURE,
+        "send_confirmation": Permission.OPERATE,
+        "test": Permission.OPERATE,
+    }
+
+    def get_queryset(self):
+        queryset = super().get_queryset().present().defer("url", "headers")
+        if self.action != "list":
+            return queryset
+        live = SigningSecret.objects.live().defer("value")
+        return queryset.prefetch_related(Prefetch("signing_secrets", live, to_attr="prefetched"))
+
+    def handle_exception(self, exc):
+        if isinstance(exc, WrongState):
+            exc = Conflict(str(exc))
+        elif isinstance(exc, TooManyConfirmations):
+            wait, exc = exc.wait, Throttled(detail=str(exc))
+            exc.wait = max(1, round(wait + 0.5))
+        return super().handle_exception(exc)
+
+    def create(self, request):
+        """A subscription, pending until its receiver follows the link that is posted to it."""
+        writer = SubscriptionWriteSerializer(data=request.data)
+        writer.is_valid(raise_exception=True)
+        fields = writer.validated_data
+        subscription, secret = Subscription.objects.create_pending(self.tenant, self.actor.user, **fields)
+        shown = {name: value for name, value in fields.items() if name not in HIDDEN}
+        shown |= {"header_names": list(subscription.header_names)}
+        # Pairs of old and new: a bare list of two event types would be read as one.
+        self.audit("subscription.created", subscription, {name: [None, value] for name, value in shown.items()})
+        subscription.secret = secret
+        return Response(
+            RevealedSubscriptionSerializer(subscription).data,
+            status=status.HTTP_201_CREATED,
+            headers=NO_STORE,
+        )
+
+    def partial_update(self, request, pk=None):
+        """Change settings. Headers are replaced as a whole; another URL has to be confirmed anew."""
+        subscription = self.get_object()
+        writer = SubscriptionWriteSerializer(subscription, data=request.data, partial=True)
+        writer.is_valid(raise_exception=True)
+        fields = dict(writer.validated_data)
+        difference = changes(subscription, fields, hidden=HIDDEN)
+        url = fields.pop("url", None)
+        subscription.configure(**fields)
+        if url is not None and not subscription.change_url(url):
+            difference.pop("url")
+        if difference:
+            self.audit("subscription.changed", subscription, difference)
+        return Response(SubscriptionSerializer(subscription).data)
+
+    def perform_destroy(self, subscription):
+        """What was sent stays in the log; secrets, URL and headers are destroyed."""
+        subscription.delete()
+        self.audit("subscription.deleted", subscription)
+
+    @extend_schema(
+        summary="Send another confirmation link to a subscription",
+        request=None,
+        responses={202: NoticeSentSerializer, **TOO_MANY},
+    )
+    @action(detail=True, methods=["post"], url_path="send-confirmation")
+    def send_confirmation(self, request, pk=None):
+        """Post a new confirmation link; older ones stop working. Only while pending (else 409)."""
+        subscription = self.get_object()
+        notice = subscription.send_confirmation()
+        self.audit("subscription.confirmation_sent", subscription)
+        return Response({"notice": notice.pk}, status=status.HTTP_202_ACCEPTED)
+
+    @extend_schema(request=None, responses={202: NoticeSentSerializer})
+    @action(detail=True, methods=["post"])
+    def test(self, request, pk=None):
+        """Send a test event, `test.webhook-event`. Only while idle (else 409)."""
+        subscription = self.get_object()
+        notice = subscription.send_test()
+        self.audit("subscription.tested", subscription)
+        return Response({"notice": notice.pk}, status=status.HTTP_202_ACCEPTED)
+
+    @extend_schema(
+        request=RotateSerializer,
+        responses=RotatedSerializer,
+        examples=[OpenApiExample("With a day to change over", {"overlap_seconds": 86400}, request_only=True)],
+    )
+    @action(detail=True, methods=["post"], url_path="rotate-secret")
+    def rotate_secret(self, request, pk=None):
+        """A new signing secret, answered once. The previous one signs as well until the overlap ends."""
+        asked = RotateSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        subscription = self.get_object()
+        overlap = timedelta(seconds=asked.validated_data["overlap_seconds"])
+        secret, until = subscription.rotate_secret(overlap)
+        shown = {"previous_valid_until": until.isoformat() if until else None}
+        self.audit("subscription.secret_rotated", subscription, shown)
+        answer = RotatedSerializer({"secret": secret, "previous_valid_until": until})
+        return Response(answer.data, headers=NO_STORE)
+
+    @extend_schema(request=None, responses=SubscriptionSerializer)
+    @action(detail=True, methods=["post"], url_path="end-overlap")
+    def end_overlap(self, request, pk=None):
+        """Only the newest secret signs from now on."""
+        subscription = self.get_object()
+        if not subscription.end_overlap():
+            raise Conflict("Only one secret signs: there is no overlap to end.")
+        self.audit("subscription.overlap_ended", subscription)
+        return Response(SubscriptionSerializer(subscription).data)
+
+    @extend_schema(request=DisableSerializer, responses=SubscriptionSerializer)
+    @action(detail=True, methods=["post"])
+    def disable(self, request, pk=None):
+        """Send nothing more until it is enabled again."""
+        asked = DisableSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        subscription = self.get_object()
+        before = subscription.state
+        reason = asked.validated_data.get("reason") or f"By {self.actor.label}."
+        if not subscription.disable(reason):
+            raise Conflict("The subscription is disabled already.")
+        self.audit("subscription.disabled", subscription, {"state": [before, subscription.state]})
+        return Response(SubscriptionSerializer(subscription).data)
+
+    @extend_schema(request=None, responses=SubscriptionSerializer)
+    @action(detail=True, methods=["post"])
+    def enable(self, request, pk=None):
+        """Send again; a receiver that never confirmed this URL is asked first."""
+        subscription = self.get_object()
+        if not subscription.enable():
+            raise Conflict(f"Only a disabled subscription can be enabled; this one is {subscription.state}.")
+        self.audit("subscription.enabled", subscription, {"state": ["disabled", subscription.state]})
+        return Response(SubscriptionSerializer(subscription).data)

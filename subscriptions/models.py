@@ -1,0 +1,477 @@
+"""Who wants to be told, and have they agreed."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.contrib.postgres.fields import ArrayField
+from django.db import models, transaction
+from django.db.models import Q
+from django.utils import timezone
+
+from events.models import Severity
+from events.wakeup import ROUTE, wake_on_commit
+from subscriptions import verification
+from subscriptions.messages import CONFIRMATION_TYPE, TEST_TYPE
+from subscriptions.signing import SCHEMES, generate_secret
+from tenants.models import Tenant, TenantOwned, User
+from tenants.scope import ScopedManager
+from vault.credentials import Credential, CredentialQuerySet
+from vault.fields import Sealed, SealedJSON
+from vault.keyring import KeyringError
+
+logger = logging.getLogger(__name__)
+
+MAX_LIVE_SECRETS = 5  # each of them signs every message
+
+
+class WrongState(Exception):
+    """The subscription is not in a state that allows this; the text is a sentence for people."""
+
+
+class TooManyConfirmations(Exception):
+    """Too many confirmation links were sent lately. `wait` is in seconds."""
+
+    def __init__(self, sentence: str, wait: float) -> None:
+        super().__init__(sentence)
+        self.wait = wait
+
+
+class SubscriptionQuerySet(models.QuerySet):
+    def present(self):
+        """Not deleted."""
+        return self.filter(deleted_at=None)
+
+    def ready(self):
+        """Agreed, and neither disabled nor deleted: these are sent events."""
+        return self.present().filter(state=Subscription.State.IDLE)
+
+    def with_last_sent(self):
+        """`last_sent_at`: when a message was last signed for it, to within half a minute."""
+        return self.annotate(last_sent_at=models.Max("signing_secrets__last_used_at"))
+
+    @transaction.atomic
+    def create_pending(
+        self,
+        tenant: Tenant,
+        created_by: User | None,
+        *,
+        headers: dict[str, str] | None = None,
+        **fields,
+    ) -> tuple["Subscription", str]:
+        """A new subscription, its confirmation link on the way, and its signing secret.
+
+        This is the only time that the secret is told. Raises TooManyConfirmations.
+        """
+        subscription = self.model(tenant=tenant, created_by=created_by, **fields)
+        subscription.seal_headers(headers or {})
+        subscription.save(force_insert=True)
+        secret = subscription.issue_secret()
+        subscription.send_confirmation()
+        return subscription, secret
+
+    def confirm(self, token: str, at: datetime | None = None) -> "Subscription | None":
+        """pending → idle, by whoever holds the token.
+
+        None for one that is unknown, used, replaced or too old. The caller has nothing but the
+        token, so this is called in the system's scope. One conditional UPDATE: of two requests
+        with one token one wins, and a URL that changes meanwhile has taken the digest away.
+        """
+        at = at or timezone.now()
+        digest = verification.digest(token)
+        found = self.filter(confirmation_digest=digest).values_list("pk", flat=True).first()
+        if found is None:
+            return None
+        agreed = self.present().filter(
+            pk=found,
+            state=Subscription.State.PENDING,
+            confirmation_digest=digest,
+            confirmation_expires_at__gt=at,
+        )
+        changed = agreed.update(
+            state=Subscription.State.IDLE,
+            state_reason="",
+            state_changed_at=at,
+            confirmed_at=at,
+            confirmation_digest=None,
+            confirmation_expires_at=None,
+        )
+        return self.select_related("tenant").get(pk=found) if changed else None
+
+
+class Subscription(TenantOwned):
+    """A receiver's endpoint. URL and header values are sealed, never read back by people (T1).
+
+    Deleting keeps the row, so that what was sent still has a name, and destroys its secrets.
+    """
+
+    class State(models.TextChoices):
+        """The legal arrows; each is one conditional UPDATE on the state it leaves.
+
+        pending → idle        the receiver followed the confirmation link
+        idle → disabled       by a person, or by its answers (401/403 under post-once, 410 always)
+        disabled → idle       enabled again; only if it was confirmed for this URL
+        disabled → pending    enabled again, never confirmed for this URL
+        pending → disabled    by a person, or by its answers to the confirmation link
+        any → pending         its URL changed
+        """
+
+        PENDING = "pending"
+        IDLE = "idle"
+        DISABLED = "disabled"
+
+    class Verification(models.TextChoices):
+        LINK = "link", "Confirmation link"
+
+    name = models.CharField(max_length=100)
+    hint = models.CharField(max_length=200, blank=True)
+    url = Sealed()
+    event_types = ArrayField(models.CharField(max_length=128), default=list)
+    min_severity = models.CharField(max_length=6, choices=Severity.choices, default=Severity.LOW)
+    headers = SealedJSON(null=True)
+    header_names = ArrayField(models.CharField(max_length=100), default=list, editable=False)
+    verification = models.CharField(max_length=10, choices=Verification.choices, default=Verification.LINK)
+    signing = models.CharField(max_length=30, default="standard_webhooks")
+    shape = models.CharField(max_length=20, default="envelope")
+    policy = models.CharField(max_length=20, default="standard")
+    state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING, editable=False)
+    state_reason = models.CharField(max_length=200, blank=True, editable=False)
+    state_changed_at = models.DateTimeField(default=timezone.now, editable=False)
+    confirmed_at = models.DateTimeField(null=True, editable=False)
+    confirmation_digest = models.BinaryField(max_length=32, null=True, unique=True, editable=False)
+    confirmation_expires_at = models.DateTimeField(null=True, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    created_by = models.ForeignKey(
+        "tenants.User", on_delete=models.SET_NULL, null=True, editable=False, related_name="+"
+    )
+    deleted_at = models.DateTimeField(null=True, editable=False)
+
+    objects = ScopedManager.from_queryset(SubscriptionQuerySet)()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index("tenant", models.F("id").desc(), name="subscription_tenant_newest")]
+
+    def __str__(self):
+        return self.name
+
+    def describe_state(self) -> str:
+        return "deleted" if self.deleted_at else self.state
+
+    # Agreeing ------------------------------------------------------------------------------------
+
+    @transaction.atomic
+    def send_confirmation(self, at: datetime | None = None) -> "Notice":
+        """Post a new link to the receiver; older ones stop working. Only while pending.
+
+        Raises WrongState, TooManyConfirmations.
+        """
+        at = at or timezone.now()
+        token = verification.new_token()
+        # When the last link was sent can be told from when it ends.
+        rested = Q(confirmation_expires_at=None) | Q(
+            confirmation_expires_at__lte=at + verification.LIFETIME - verification.RESEND_INTERVAL
+        )
+        if not self._update(Q(state=self.State.PENDING) & rested, **_awaits(token, at)):
+            self._refresh()
+            if self.deleted_at or self.state != self.State.PENDING:
+                raise WrongState(
+                    f"A confirmation link is only sent while pending; this subscription is {self.describe_state()}."
+                )
+            sent_at = self.confirmation_expires_at - verification.LIFETIME
+            wait = (sent_at + verification.RESEND_INTERVAL - at).total_seconds()
+            raise TooManyConfirmations("A confirmation link was sent a moment ago.", wait)
+        return self._post_confirmation(token, at)
+
+    @transaction.atomic
+    def change_url(self, url: str, at: datetime | None = None) -> bool:
+        """any → pending: another receiver has to agree anew. The same URL changes nothing (False).
+
+        Links to the old URL stop working in the same UPDATE. Raises TooManyConfirmations, and
+        WrongState if it was deleted.
+        """
+        at = at or timezone.now()
+        # Locked, or two changes at once would each compare with what the other has replaced.
+        present = Subscription.objects.present().select_for_update().filter(pk=self.pk).first()
+        if present is None:
+            raise WrongState("The subscription was deleted.")
+        if present.url == url:
+            return False
+        token = verification.new_token()
+        self.url = url
+        self._update(
+            Q(),
+            url=_sealed(self, "url"),
+            state=self.State.PENDING,
+            state_reason="Its URL changed.",
+            state_changed_at=at,
+            confirmed_at=None,
+            **_awaits(token, at),
+        )
+        self._post_confirmation(token, at)
+        return True
+
+    def _post_confirmation(self, token: str, at: datetime) -> "Notice":
+        """The UPDATE before has locked the row: requests at once cannot pass the limit together."""
+        recent = Notice.objects.filter(
+            tenant_id=self.tenant_id,
+            kind=Notice.Kind.CONFIRMATION,
+            created_at__gt=at - verification.PERIOD,
+        )
+        mine = recent.filter(subscription=self).count()
+        if mine >= verification.MAX_PER_SUBSCRIPTION or recent.count() >= verification.MAX_PER_TENANT:
+            raise TooManyConfirmations("Too many confirmation links were sent within a day.", 3600)
+        # What has not left yet would bring a link that does not work any more.
+        self.notices.filter(kind=Notice.Kind.CONFIRMATION, routed_at=None).delete()
+        payload = {
+            "message": "To receive events at this URL, open confirmation_url with GET.",
+            "confirmation_url": verification.confirmation_url(token),
+        }
+        self._refresh()
+        return self._notify(Notice.Kind.CONFIRMATION, CONFIRMATION_TYPE, payload, at)
+
+    # Ready, disabled, gone -----------------------------------------------------------------------
+
+    def disable(self, reason: str) -> bool:
+        """pending or idle → disabled, by a person. True if this call changed it."""
+        return self._move(~Q(state=self.State.DISABLED), self.State.DISABLED, reason)
+
+    def disable_by_answer(self, reason: str) -> bool:
+        """The same because of what its receiver answered to a request that was made from `self`.
+
+        Only if the state is still what was loaded then: a late answer says nothing about a URL
+        that was changed, or an agreement that was given, meanwhile.
+        """
+        as_loaded = Q(state=self.state, state_changed_at=self.state_changed_at)
+        return self._move(as_loaded & ~Q(state=self.State.DISABLED), self.State.DISABLED, reason)
+
+    @transaction.atomic
+    def enable(self) -> bool:
+        """disabled → idle if this URL has agreed before, else → pending with a new link.
+
+        True if this call changed it. Raises TooManyConfirmations.
+        """
+        disabled = Q(state=self.State.DISABLED)
+        if self._move(disabled & Q(confirmed_at__isnull=False), self.State.IDLE):
+            return True
+        if not self._move(disabled & Q(confirmed_at=None), self.State.PENDING):
+            return False
+        self.send_confirmation()
+        return True
+
+    @transaction.atomic
+    def delete(self) -> bool:
+        """Gone for people; secrets, URL and headers are destroyed. True if this call changed it."""
+        self.url = ""
+        gone = self._update(
+            Q(),
+            deleted_at=timezone.now(),
+            url=_sealed(self, "url"),
+            headers=None,
+            header_names=[],
+            confirmation_digest=None,
+            confirmation_expires_at=None,
+        )
+        if gone:
+            self.signing_secrets.all().delete()
+            self.notices.filter(routed_at=None).delete()
+        self.refresh_from_db()
+        return gone
+
+    # Its settings --------------------------------------------------------------------------------
+
+    def seal_headers(self, headers: dict[str, str]) -> None:
+        """Take clean headers: values sealed, names readable. Not saved yet."""
+        self.headers = headers or None
+        self.header_names = list(headers)
+
+    def configure(self, *, headers: dict[str, str] | None = None, **fields) -> None:
+        """Change name, event types and the like; headers as a whole. The URL has its own verb."""
+        for name, value in fields.items():
+            setattr(self, name, value)
+        if headers is not None:
+            self.seal_headers(headers)
+            fields |= {"headers": None, "header_names": None}
+        if fields:
+            self.save(update_fields=list(fields))
+
+    # Signing -------------------------------------------------------------------------------------
+
+    def issue_secret(self) -> str:
+        secret = generate_secret(self.signing)
+        SigningSecret.issue(secret, keep_value=True, subscription=self, tenant_id=self.tenant_id)
+        return secret
+
+    def live_secrets(self, at: datetime | None = None) -> list[str]:
+        """What signs at that moment, newest first."""
+        return SigningSecret.objects.live_for([self.pk], at)[self.pk]
+
+    @property
+    def can_overlap(self) -> bool:
+        """Whether two secrets can sign one message, so that a receiver may change at leisure."""
+        return SCHEMES[self.signing].carries_two
+
+    @transaction.atomic
+    def rotate_secret(self, overlap: timedelta, at: datetime | None = None) -> tuple[str, datetime | None]:
+        """A new secret, and until when the previous one signs as well (None: not any more).
+
+        Where the scheme carries one signature, only the newest signs whatever the overlap (S6).
+        Raises WrongState.
+        """
+        at = at or timezone.now()
+        self._lock()
+        if not self.can_overlap:
+            overlap = timedelta(0)
+        live = self.signing_secrets.live(at)
+        if overlap and live.count() >= MAX_LIVE_SECRETS:
+            raise WrongState(f"{MAX_LIVE_SECRETS} secrets sign already: end the overlap, or rotate without one.")
+        for previous in live.defer("value"):
+            previous.retire(overlap, at)
+        self._forget_expired(at)
+        secret = self.issue_secret()
+        return secret, at + overlap if overlap else None
+
+    @transaction.atomic
+    def end_overlap(self, at: datetime | None = None) -> bool:
+        """From now on only the newest secret signs. True if this call changed it."""
+        at = at or timezone.now()
+        self._lock()
+        previous = self.signing_secrets.live(at).filter(expires_at__isnull=False)
+        ended = previous.update(expires_at=at)
+        self._forget_expired(at)
+        return bool(ended)
+
+    def _forget_expired(self, at: datetime) -> None:
+        """A secret that signs nothing any more is not kept."""
+        self.signing_secrets.filter(expires_at__lte=at).delete()
+
+    # Testing -------------------------------------------------------------------------------------
+
+    @transaction.atomic
+    def send_test(self, at: datetime | None = None) -> "Notice":
+        """A test event (S7, T5), sent the way events are. Raises WrongState unless idle."""
+        self._lock()
+        if self.state == self.State.PENDING:
+            raise WrongState(
+                "The receiver has not confirmed its URL yet: "
+                "until then nothing but the confirmation link is sent to it."
+            )
+        if self.state == self.State.DISABLED:
+            raise WrongState("The subscription is disabled: enable it to send a test.")
+        payload = {"company": self.tenant.name}
+        return self._notify(Notice.Kind.TEST, TEST_TYPE, payload, at or timezone.now())
+
+    def _notify(self, kind: str, event_type: str, payload: dict, at: datetime) -> "Notice":
+        notice = Notice(
+            tenant_id=self.tenant_id,
+            subscription=self,
+            kind=kind,
+            event_type=event_type,
+            payload=payload,
+            created_at=at,
+        )
+        notice.save(force_insert=True)
+        wake_on_commit(ROUTE)
+        return notice
+
+    # The conditional UPDATE ----------------------------------------------------------------------
+
+    def _move(self, leaving: Q, state: str, reason: str = "") -> bool:
+        """Outstanding links die with every move: no arrow leads from what they were sent for."""
+        moved = self._update(
+            leaving,
+            state=state,
+            state_reason=reason[:200],
+            state_changed_at=timezone.now(),
+            confirmation_digest=None,
+            confirmation_expires_at=None,
+        )
+        self._refresh()
+        return moved
+
+    def _update(self, condition: Q, **changes) -> bool:
+        return bool(Subscription.objects.present().filter(condition, pk=self.pk).update(**changes))
+
+    def _lock(self) -> None:
+        """Wait for whoever is changing it, and see what they made of it. Raises WrongState."""
+        present = Subscription.objects.present().filter(pk=self.pk).select_for_update()
+        if present.values_list("pk").first() is None:
+            raise WrongState("The subscription was deleted.")
+        self._refresh()
+
+    def _refresh(self) -> None:
+        self.refresh_from_db(fields=_MOVING)
+
+
+_MOVING = [
+    "state",
+    "state_reason",
+    "state_changed_at",
+    "confirmed_at",
+    "confirmation_expires_at",
+    "deleted_at",
+]
+
+
+def _awaits(token: str, at: datetime) -> dict:
+    return {
+        "confirmation_digest": verification.digest(token),
+        "confirmation_expires_at": at + verification.LIFETIME,
+    }
+
+
+def _sealed(instance: models.Model, name: str) -> bytes:
+    """What a sealed field writes to the database: an UPDATE of a queryset does not seal."""
+    return instance._meta.get_field(name).value_from_object(instance)
+
+
+class SigningSecretQuerySet(CredentialQuerySet):
+    def live_for(self, subscription_ids: Iterable[UUID], at: datetime | None = None) -> dict[UUID, list[str]]:
+        """The opened values that sign for each subscription, newest first; [] where none does.
+
+        One that does not open is left out: what belongs to other subscriptions must still be sent.
+        """
+        secrets: dict[UUID, list[str]] = defaultdict(list)
+        live = self.live(at).filter(subscription_id__in=list(subscription_ids))
+        for secret in live.only("id", "subscription_id", "value"):
+            try:
+                secrets[secret.subscription_id].append(secret.value)
+            except KeyringError as error:
+                logger.error("Signing secret %s does not open: %s", secret.pk, error)
+        return secrets
+
+
+class SigningSecret(Credential):
+    """What messages are signed with: always kept sealed, since signing needs the value."""
+
+    subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="signing_secrets")
+
+    objects = ScopedManager.from_queryset(SigningSecretQuerySet)()
+
+
+class Notice(TenantOwned):
+    """A message that the portal itself owes one subscription: a confirmation link or a test.
+
+    The row is how it travels to `deliveries/`, which makes a delivery of it. The payload is
+    sealed: a confirmation link is a secret until it was used.
+    """
+
+    class Kind(models.TextChoices):
+        CONFIRMATION = "confirmation", "Confirmation link"
+        TEST = "test", "Test event"
+
+    subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="notices")
+    kind = models.CharField(max_length=12, choices=Kind.choices)
+    event_type = models.CharField(max_length=128)
+    payload = SealedJSON()
+    created_at = models.DateTimeField(default=timezone.now)
+    routed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [models.Index("id", name="notice_unrouted", condition=models.Q(routed_at=None))]
+
+    def __str__(self):
+        return f"{self.kind} {self.id}"

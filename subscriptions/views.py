@@ -1,0 +1,210 @@
+"""Pages of subscriptions: they read and compose; their forms and buttons call the API."""
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import get_object_or_404, render
+from django.utils.cache import patch_vary_headers
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_GET
+from django_htmx.http import HTMX_STOP_POLLING
+
+from events.models import Event
+from subscriptions import snippets
+from subscriptions.api import SubscriptionFilter
+from subscriptions.messages import CONFIRMATION_TYPE, SHAPES
+from subscriptions.models import Notice, Subscription
+from subscriptions.policies import POLICIES
+from subscriptions.signing import SCHEMES
+from tenants.actors import Actor
+from tenants.addresses import client_address
+from tenants.models import AuditEntry
+from tenants.pages import requires
+from tenants.pagination import page_of
+from tenants.permissions import Permission
+from tenants.problems import problem_response
+from tenants.scope import system_scope
+from vault.credentials import DEFAULT_OVERLAP, OVERLAPS
+
+RECENT_EVENTS = 500  # how far back the create page looks for event types to propose
+EXAMPLE_TYPES = ("*", "login.*", "*.failed", "order.created")
+STATE_KIND = {"pending": "warn", "idle": "ok", "disabled": "bad"}
+CONFIRMATION_EXAMPLE = {
+    "type": CONFIRMATION_TYPE,
+    "data": {"message": "…", "confirmation_url": "https://…/confirm/…"},
+}
+
+
+@requires(Permission.READ)
+def subscriptions(request: HttpRequest) -> HttpResponse:
+    """The list, or only its table where htmx asks."""
+    present = Subscription.objects.present().with_last_sent().defer("url", "headers")
+    found = SubscriptionFilter(request.GET, present)
+    page = page_of(found.qs, request)
+    context = {
+        "page": page,
+        "rows": [(one, STATE_KIND[one.state]) for one in page.rows],
+        "states": Subscription.State.choices,
+        "active": any(request.GET.get(name) for name in found.filters),
+    }
+    template = "_subscription_table.html" if request.htmx else "subscription_list.html"
+    response = render(request, f"subscriptions/{template}", context)
+    patch_vary_headers(response, ["HX-Request"])
+    return response
+
+
+@requires(Permission.CONFIGURE)
+def subscription_create(request: HttpRequest) -> HttpResponse:
+    context = _choices() | {
+        "confirmation": CONFIRMATION_EXAMPLE,
+        "url_help": _url_help(),
+        "placeholders": [
+            {"label": "Python", "code": "{snippets.0.code}"},
+            {"label": "Node.js", "code": "{snippets.1.code}"},
+        ],
+    }
+    return render(request, "subscriptions/subscription_create.html", context)
+
+
+@requires(Permission.READ)
+def subscription(request: HttpRequest, pk) -> HttpResponse:
+    """One subscription: its state and why, what it asks for, its secrets without their values."""
+    found = _find(pk)
+    secrets = list(found.signing_secrets.live().defer("value"))
+    return render(
+        request,
+        "subscriptions/subscription_detail.html",
+        _state_of(found)
+        | {
+            "secrets": secrets,
+            "overlap_ends": max((one.expires_at for one in secrets if one.expires_at), default=None),
+            "scheme": SCHEMES[found.signing],
+            "shape": SHAPES[found.shape],
+            "policy": POLICIES[found.policy],
+            "verifiers": snippets.snippets(found.signing),
+            "overlaps": OVERLAPS.items(),
+            "default_overlap": DEFAULT_OVERLAP,
+        },
+    )
+
+
+@requires(Permission.CONFIGURE)
+def subscription_edit(request: HttpRequest, pk) -> HttpResponse:
+    found = _find(pk)
+    scheme = SCHEMES[found.signing]
+    context = _choices() | {
+        "subscription": found,
+        "scheme": scheme,
+        "fitting_shapes": [(name, SHAPES[name].title) for name in scheme.shapes],
+    }
+    return render(request, "subscriptions/subscription_edit.html", context)
+
+
+@requires(Permission.READ)
+def subscription_state(request: HttpRequest, pk) -> HttpResponse:
+    """The state and what can be done about it; asked for again and again while it is pending."""
+    found = _find(pk)
+    context = _state_of(found) | {"brief": "brief" in request.GET, "polled": True}
+    settled = found.state != Subscription.State.PENDING
+    return render(
+        request,
+        "subscriptions/_subscription_state.html",
+        context,
+        status=HTMX_STOP_POLLING if settled else 200,
+    )
+
+
+@csrf_exempt
+@require_GET
+def subscription_confirm(request: HttpRequest, token: str) -> HttpResponse:
+    """The receiver agrees (T4). The one GET that acts: browsers and curl do no more than open a link.
+
+    HEAD does not, nor does a browser that only fetches ahead. Whatever is wrong with a token, the
+    answer is the same: a stranger learns nothing from it.
+    """
+    if _only_looks_ahead(request):
+        return _private(problem_response(403, "Open the link itself to confirm."))
+    with system_scope():
+        agreed = Subscription.objects.confirm(token)
+        if agreed is not None:
+            receiver = Actor(
+                kind="receiver",
+                label="The receiver",
+                tenant=agreed.tenant,
+                address=client_address(request),
+            )
+            AuditEntry.record(receiver, "subscription.confirmed", agreed, {"state": ["pending", "idle"]})
+    return _private(_agreed(request, agreed) if agreed else _not_agreed(request))
+
+
+def _agreed(request: HttpRequest, agreed: Subscription) -> HttpResponse:
+    if _reads_pages(request):
+        context = {"tenant_name": agreed.tenant.name}
+        return render(request, "subscriptions/subscription_confirmed.html", context)
+    sentence = f"Confirmed. {agreed.tenant.name} sends events to this URL from now on."
+    return JsonResponse({"state": agreed.state, "detail": sentence})
+
+
+def _not_agreed(request: HttpRequest) -> HttpResponse:
+    if _reads_pages(request):
+        return render(request, "subscriptions/subscription_unconfirmed.html", status=404)
+    return problem_response(404, "This confirmation link is not valid, or not any more.")
+
+
+def _private(response: HttpResponse) -> HttpResponse:
+    """The URL is a secret until it was used: it is not passed on, kept or indexed."""
+    response["Cache-Control"] = "no-store"
+    response["Referrer-Policy"] = "no-referrer"
+    response["X-Robots-Tag"] = "noindex, nofollow"
+    patch_vary_headers(response, ["Accept"])
+    return response
+
+
+def _reads_pages(request: HttpRequest) -> bool:
+    """Browsers ask for text/html; curl and most programs take anything, and get JSON."""
+    return request.get_preferred_type(["application/json", "text/html"]) == "text/html"
+
+
+def _only_looks_ahead(request: HttpRequest) -> bool:
+    purposes = (request.headers.get(name, "") for name in ("Sec-Purpose", "Purpose", "X-Moz"))
+    return any(word in purpose.lower() for purpose in purposes for word in ("prefetch", "prerender", "preview"))
+
+
+def _find(pk) -> Subscription:
+    present = Subscription.objects.present().with_last_sent().select_related("created_by")
+    return get_object_or_404(present.defer("url", "headers"), pk=pk)
+
+
+def _state_of(found: Subscription) -> dict:
+    """The last confirmation link's notice goes along: the page shows what became of it."""
+    notice = None
+    if found.state == Subscription.State.PENDING:
+        notice = found.notices.filter(kind=Notice.Kind.CONFIRMATION).defer("payload").first()
+    return {"subscription": found, "kind": STATE_KIND[found.state], "notice": notice}
+
+
+def _url_help() -> str:
+    """What `portal_guard` lets pass; an operator may have opened more than the rule."""
+    rules = ["https and a public host name."]
+    if settings.EGRESS_ALLOW:
+        opened = ", ".join(map(str, settings.EGRESS_ALLOW))
+        rules.append(f"Into networks that are open here ({opened}) also http, any port, an address or a local name.")
+    return " ".join([*rules, "It is hidden once the subscription is created."])
+
+
+def _choices() -> dict:
+    recent = _recent_types()
+    return {
+        "schemes": [
+            {"scheme": scheme, "shapes": [SHAPES[name] for name in scheme.shapes]} for scheme in SCHEMES.values()
+        ],
+        "policies": [(one.name, one.title, one.summary) for one in POLICIES.values()],
+        "severities": [("low", "Low: every event"), ("medium", "Medium and high"), ("high", "High only")],
+        "proposed": recent or EXAMPLE_TYPES,
+        "proposed_label": "Received lately:" if recent else "For example:",
+    }
+
+
+def _recent_types() -> list[str]:
+    """Types among the latest events: a look at an index, not at the whole table."""
+    latest = Event.objects.order_by("-id").values_list("type", flat=True)[:RECENT_EVENTS]
+    return sorted(set(latest))[:12]
