@@ -1,0 +1,58 @@
+from drf_spectacular.utils import extend_schema
+from rest_framework import mixins, status
+from rest_framework.decorators import action
+from rest_framework.response import Response
+
+from deliveries.filters import AttemptFilter, DeliveryFilter
+from deliveries.models import Attempt, Delivery
+from deliveries.serializers import AttemptSerializer, DeliveryDetailSerializer, DeliverySerializer
+from tenants.permissions import Permission
+from tenants.problems import Conflict
+from tenants.viewsets import TenantViewSet
+
+
+class DeliveryViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, TenantViewSet):
+    """What was told to whom. One delivery is one message to one subscription; its attempts are the requests."""
+
+    model = Delivery
+    filterset_class = DeliveryFilter
+    lookup_value_converter = "uuid"
+    permissions = {"resend": Permission.OPERATE, "cancel": Permission.OPERATE}
+
+    def get_queryset(self):
+        # A join, because the event may be gone already: then it is None and not an error.
+        wanted = super().get_queryset()
+        return wanted.select_related("event", "notice") if self.action == "retrieve" else wanted
+
+    def get_serializer_class(self):
+        return DeliveryDetailSerializer if self.action == "retrieve" else DeliverySerializer
+
+    @extend_schema(request=None, responses={201: DeliverySerializer})
+    @action(detail=True, methods=["post"])
+    def resend(self, request, pk=None):
+        """Tell the subscription of the same event again: a new delivery with the same message id."""
+        delivery = self.get_object()
+        again, why_not = delivery.resend()
+        if again is None:
+            raise Conflict(why_not)
+        self.audit("delivery.resent", again, {"of": str(delivery.pk)})
+        return Response(DeliverySerializer(again).data, status=status.HTTP_201_CREATED)
+
+    @extend_schema(request=None, responses=DeliverySerializer)
+    @action(detail=True, methods=["post"])
+    def cancel(self, request, pk=None):
+        """Stop trying. A request that is under way is not called back."""
+        delivery = self.get_object()
+        if not delivery.cancel(f"Cancelled by {self.actor.label}."):
+            raise Conflict(f"The delivery is {delivery.status}: there is nothing to cancel.")
+        self.audit("delivery.cancelled", delivery)
+        return Response(DeliverySerializer(delivery).data)
+
+
+class AttemptViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, TenantViewSet):
+    """Every HTTP request that was made, newest first."""
+
+    model = Attempt
+    filterset_class = AttemptFilter
+    serializer_class = AttemptSerializer
+    lookup_value_converter = "uuid"

@@ -1,0 +1,300 @@
+"""What was told, and what came of it."""
+
+import json
+
+from django.db import connection, models
+from django.utils import timezone
+
+from deliveries import outbox
+from events.models import MATERIAL, Event
+from events.partitions import Partitioned
+from events.wakeup import DISPATCH, wake_on_commit
+from subscriptions import messages
+from subscriptions.messages import Message
+from subscriptions.models import Notice, Subscription
+from subscriptions.signing import stamp
+from tenants.ids import time_of
+from tenants.models import Tenant
+from tenants.scope import ScopedManager
+
+MEANINGS = {
+    "pending": "It is waiting for its next attempt, or under way.",
+    "delivered": "The receiver answered with 2xx.",
+    "failed": "Refused, and the delivery policy does not try again.",
+    "dead": "Every attempt of the delivery policy was used up.",
+    "cancelled": "Stopped before it was delivered.",
+}
+
+
+class DeliveryQuerySet(models.QuerySet):
+    def enqueue_all(self, deliveries: "list[Delivery]") -> "list[Delivery]":
+        """Keep new deliveries, each with its outbox row, due now. The caller's transaction makes them visible."""
+        self.bulk_create(deliveries)
+        outbox.put([(delivery.pk, delivery.tenant_id, delivery.subscription_id) for delivery in deliveries])
+        return deliveries
+
+    def enqueue(self, delivery: "Delivery") -> "Delivery":
+        """The same for one, and wake the dispatcher when it is committed."""
+        self.enqueue_all([delivery])
+        wake_on_commit(DISPATCH)
+        return delivery
+
+
+class Delivery(Partitioned):
+    """One message to one subscription: of an event, or of a notice (a test, a confirmation link).
+
+    Its body is frozen by what it is made of: an unchanging event or notice, and the shape noted here.
+    """
+
+    class Status(models.TextChoices):
+        """pending → delivered | failed | dead | cancelled. A resend is a new delivery of the same event.
+
+        failed: refused, and the policy does not try again; dead: every attempt was used up.
+        """
+
+        PENDING = "pending"
+        DELIVERED = "delivered"
+        FAILED = "failed"
+        DEAD = "dead"
+        CANCELLED = "cancelled"
+
+    class Kind(models.TextChoices):
+        EVENT = "event"
+        TEST = "test"
+        CONFIRMATION = "confirmation", "Confirmation link"
+
+    subscription = models.ForeignKey(Subscription, related_name="+", **MATERIAL)
+    event = models.ForeignKey(Event, null=True, related_name="+", **MATERIAL)
+    notice = models.ForeignKey(Notice, null=True, related_name="+", **MATERIAL)
+    kind = models.CharField(max_length=12, choices=Kind.choices, default=Kind.EVENT)
+    event_type = models.CharField(max_length=128)
+    message_id = models.CharField(max_length=64, help_text="The same for every attempt and every resend of an event.")
+    shape = models.CharField(max_length=20)
+    signing = models.CharField(max_length=30)
+    status = models.CharField(max_length=9, choices=Status.choices, default=Status.PENDING)
+    reason = models.CharField(max_length=200, blank=True)
+    attempt_count = models.PositiveSmallIntegerField(default=0)
+    last_status_code = models.PositiveSmallIntegerField(null=True)
+    next_attempt_at = models.DateTimeField(null=True)
+    completed_at = models.DateTimeField(null=True)
+
+    objects = ScopedManager.from_queryset(DeliveryQuerySet)()
+
+    class Meta:
+        ordering = ["-id"]
+        verbose_name_plural = "deliveries"
+        indexes = [
+            models.Index("tenant", models.F("id").desc(), name="delivery_tenant_newest"),
+            models.Index("subscription", models.F("id").desc(), name="delivery_sub_newest"),
+            models.Index("event", name="delivery_event"),
+            models.Index("notice", name="delivery_notice"),
+        ]
+
+    def __str__(self):
+        return f"{self.event_type} {self.id}"
+
+    @property
+    def created_at(self):
+        return time_of(self.id)
+
+    @property
+    def meaning(self) -> str:
+        """The status in a sentence."""
+        return MEANINGS[self.status]
+
+    def message(self) -> Message:
+        """The bytes to send and their Content-Type: the same each time it is asked."""
+        if self.kind == self.Kind.CONFIRMATION:
+            url = self.notice.payload["confirmation_url"]
+            return messages.confirmation(self.shape, url, self.notice.created_at)
+        if self.kind == self.Kind.TEST:
+            return messages.build(
+                self.shape,
+                event_type=self.event_type,
+                event_id=self.message_id,
+                occurred_at=self.notice.created_at,
+                payload_raw=json.dumps(self.notice.payload).encode(),
+            )
+        return messages.build(
+            self.shape,
+            event_type=self.event.type,
+            event_id=self.message_id,
+            occurred_at=self.event.received_at,
+            payload_raw=bytes(self.event.body),
+            content_type=self.event.content_type,
+            severity=self.event.severity,
+            source=str(self.event.source_id) if self.event.source_id else None,
+        )
+
+    def shown_body(self) -> tuple[bytes, str] | None:
+        """What the latest attempt sent, and its Content-Type; None where that is secret or no longer kept.
+
+        A confirmation link is a secret of its receiver, used or not. S4 carries each attempt's own timestamp.
+        """
+        made_of = self.notice if self.event_id is None else self.event
+        if self.kind == self.Kind.CONFIRMATION or made_of is None:
+            return None
+        message, last = self.message(), self.attempts.last()
+        if self.signing == "timestamped_body" and last is not None:
+            return stamp(message.body, int(last.signed_at.timestamp())), message.content_type
+        return message.body, message.content_type
+
+    @property
+    def attempts(self):
+        return Attempt.objects.filter(delivery_id=self.pk).order_by("id")
+
+    def resend(self) -> tuple["Delivery | None", str]:
+        """A new delivery of the same event, due now: `(delivery, "")`, or `(None, why not)`.
+
+        The message id stays, so that a receiver which has the message already can tell. The subscription's
+        present shape is used.
+        """
+        subscription = self.subscription
+        if self.kind != self.Kind.EVENT:
+            return (
+                None,
+                "Tests and confirmation links are sent anew from the subscription, not resent.",
+            )
+        if subscription.deleted_at:
+            return None, "The subscription was deleted."
+        if subscription.state != Subscription.State.IDLE:
+            return (
+                None,
+                f"The subscription is {subscription.state}: it is sent nothing until it is idle.",
+            )
+        if self.status == self.Status.PENDING:
+            return None, "The delivery is still under way."
+        if not Event.objects.filter(pk=self.event_id).exists():
+            return None, "The event is no longer kept."
+        return Delivery.objects.enqueue(of_event(self.event, subscription)), ""
+
+    def cancel(self, reason: str) -> bool:
+        """pending → cancelled. True if this call did it. A request under way may still reach the receiver."""
+        changed = Delivery.objects.filter(pk=self.pk, status=self.Status.PENDING).update(
+            status=self.Status.CANCELLED,
+            reason=reason[:200],
+            next_attempt_at=None,
+            completed_at=timezone.now(),
+        )
+        if changed:
+            Outbox.objects.filter(delivery_id=self.pk).delete()
+        self.refresh_from_db(fields=["status", "reason", "next_attempt_at", "completed_at"])
+        return bool(changed)
+
+
+def of_event(event: Event, subscription: Subscription) -> Delivery:
+    """An unsaved delivery of an event; its message id is the event's, so a receiver knows it again."""
+    return Delivery(
+        tenant_id=event.tenant_id,
+        subscription=subscription,
+        event_id=event.pk,
+        kind=Delivery.Kind.EVENT,
+        event_type=event.type,
+        message_id=str(event.pk),
+        shape=subscription.shape,
+        signing=subscription.signing,
+        next_attempt_at=timezone.now(),
+    )
+
+
+def of_notice(notice: Notice) -> Delivery:
+    """An unsaved delivery of a notice to its one subscription."""
+    return Delivery(
+        tenant_id=notice.tenant_id,
+        subscription=notice.subscription,
+        notice=notice,
+        kind=notice.kind,
+        event_type=notice.event_type,
+        message_id=str(notice.pk),
+        shape=notice.subscription.shape,
+        signing=notice.subscription.signing,
+        next_attempt_at=timezone.now(),
+    )
+
+
+class AttemptQuerySet(models.QuerySet):
+    def keep(self, attempts: "list[Attempt]") -> None:
+        """Like `bulk_create`, in a third of the time: on the dispatcher's way, every request passes here."""
+        fields = [(field, field.db_type(connection)) for field in Attempt._meta.concrete_fields]
+        if not attempts:
+            return
+        names = ", ".join(field.column for field, _ in fields)
+        arrays = ", ".join(f"%s::{db_type}[]" for _, db_type in fields)
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"INSERT INTO {Attempt._meta.db_table} ({names}) SELECT {names} FROM unnest({arrays}) AS new ({names})",  # noqa: S608 (names from our models)
+                [
+                    [field.get_db_prep_save(getattr(attempt, field.attname), connection) for attempt in attempts]
+                    for field, _ in fields
+                ],
+            )
+
+
+class Attempt(Partitioned):
+    """One HTTP request. Append-only. Secret header values are masked before they come here."""
+
+    LATE = "late"  # its lease had run out: it happened, and decided nothing
+
+    delivery = models.ForeignKey(Delivery, related_name="+", **MATERIAL)
+    subscription = models.ForeignKey(Subscription, related_name="+", **MATERIAL)
+    number = models.PositiveSmallIntegerField()
+    request_headers = models.JSONField(default=list)
+    signed_at = models.DateTimeField()
+    status_code = models.PositiveSmallIntegerField(null=True)
+    response_headers = models.JSONField(default=list)
+    response_body = models.BinaryField(default=bytes)
+    response_truncated = models.BooleanField(default=False)
+    error = models.CharField(max_length=20, blank=True)
+    detail = models.CharField(max_length=500, blank=True)
+    outcome = models.CharField(
+        max_length=10,
+        help_text="What the policy made of it: delivered, retry, failed, dead, disable, or late.",
+    )
+    connect_ms = models.FloatField(null=True)
+    total_ms = models.FloatField()
+    address = models.CharField(max_length=60, blank=True)
+
+    objects = ScopedManager.from_queryset(AttemptQuerySet)()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            models.Index("delivery", "id", name="attempt_delivery"),
+            models.Index("subscription", models.F("id").desc(), name="attempt_sub_newest"),
+            models.Index("tenant", models.F("id").desc(), name="attempt_tenant_newest"),
+        ]
+
+    def __str__(self):
+        return f"attempt {self.number} of {self.delivery_id}"
+
+
+class Outbox(models.Model):
+    """A delivery that is due at `due_at`. Narrow, hot and short-lived.
+
+    A claim draws a `lease_token`, moves `due_at` to the end of the lease and counts the attempt, all in one UPDATE.
+    A result is written only where the token is still the claimer's, so a worker that stalled past its lease
+    changes nothing, and one that died is followed by another when the lease runs out.
+    """
+
+    delivery = models.OneToOneField(
+        Delivery,
+        primary_key=True,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        related_name="+",
+    )
+    tenant = models.ForeignKey(Tenant, related_name="+", **MATERIAL)
+    subscription = models.ForeignKey(Subscription, related_name="+", **MATERIAL)
+    due_at = models.DateTimeField()
+    attempt = models.PositiveSmallIntegerField(default=0)
+    lease_token = models.UUIDField(null=True)
+
+    objects = ScopedManager()
+
+    class Meta:
+        ordering = ["due_at"]
+        verbose_name_plural = "outbox"
+        indexes = [models.Index("due_at", name="outbox_due")]
+
+    def __str__(self):
+        return str(self.delivery_id)

@@ -1,0 +1,66 @@
+"""Celery's side of it: a task is a wake-up, the work is in `routing` and `dispatch`."""
+
+import time
+
+from celery import shared_task
+from celery.signals import worker_process_init, worker_process_shutdown, worker_ready
+
+from deliveries import outbox, routing
+from deliveries.dispatch import Dispatcher
+from deliveries.sending import TIMEOUT
+from events.wakeup import DISPATCH, ROUTE, wake
+from tenants.scope import system_scope
+
+ROUTE_SECONDS = 5.0  # a route task gives way after this long, so that others get their turn
+STOP_SECONDS = TIMEOUT + 2  # what is under way may still be answered
+
+_dispatcher = Dispatcher()
+
+
+@shared_task(name=ROUTE)
+def route() -> None:
+    """Route until the inbox is empty, and wake this process's dispatcher after each batch."""
+    until = time.monotonic() + ROUTE_SECONDS
+    while (routed := routing.route()).claimed:
+        if routed.deliveries:
+            _dispatcher.wake()
+        if routed.deliveries >= routing.BATCH:
+            wake(DISPATCH)
+        if time.monotonic() > until:
+            wake(ROUTE)
+            break
+
+
+@shared_task(name=DISPATCH)
+def dispatch() -> None:
+    _dispatcher.wake()
+
+
+@shared_task(name="deliveries.tasks.sweep")
+def sweep() -> None:
+    """Every second: what no wake-up was heard for, and what has become due."""
+    if routing.is_due():
+        route()
+    with system_scope():
+        due = outbox.is_due()
+    if due:
+        _dispatcher.wake()
+
+
+@worker_process_init.connect
+def start_fresh(**kwargs) -> None:
+    """A forked worker has no threads: it needs a dispatcher of its own."""
+    global _dispatcher
+    _dispatcher = Dispatcher()
+
+
+@worker_process_shutdown.connect
+def finish_what_is_under_way(**kwargs) -> None:
+    _dispatcher.stop(STOP_SECONDS)
+
+
+@worker_ready.connect
+def look_at_once(**kwargs) -> None:
+    """Work may have waited while no worker ran."""
+    wake(ROUTE)
+    wake(DISPATCH)
