@@ -1,0 +1,183 @@
+"""What goes wrong around a delivery must cost neither the others nor what was already sent."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+from django.db import connection, transaction
+from django.utils import timezone
+
+from deliveries import models, outbox
+from deliveries.dispatch import Dispatcher
+from deliveries.models import Attempt, Delivery, Outbox
+from deliveries.results import record
+from deliveries.routing import route
+from deliveries.sending import Sending
+from egress.client import Outcome
+from events.models import Event
+from subscriptions.models import Subscription
+from tenants.scope import system_scope
+from tests.receiver import Answer
+
+
+def statuses() -> dict[str, str]:
+    with system_scope():
+        return dict(Delivery.objects.values_list("subscription__name", "status"))
+
+
+def overwrite(table: str, column: str, pk, value: bytes) -> None:
+    with system_scope(), connection.cursor() as cursor:
+        cursor.execute(f"UPDATE {table} SET {column} = %s WHERE id = %s", [value, pk])
+
+
+def test_an_unknown_policy_does_not_lose_what_came_of_the_others(subscribe, happen, deliver, receiver):
+    receiver.answer = lambda posted: Answer(500 if posted.headers.get("x-odd") else 204)
+    subscribe(name="odd", policy="gone", headers={"X-Odd": "1"})
+    subscribe(name="sound")
+    happen()
+    deliver()
+    assert statuses() == {"odd": "failed", "sound": "delivered"}
+
+
+@pytest.mark.parametrize("column", ["headers", "url"])
+def test_a_broken_sealed_value_does_not_hold_up_the_others(subscribe, happen, deliver, receiver, column):
+    broken, _ = subscribe(name="broken", headers={"X-A": "b"})
+    overwrite("subscriptions_subscription", column, broken.pk, b"\x01\x02k1")
+    subscribe(name="sound")
+    happen()
+    deliver()
+    assert statuses() == {"broken": "pending", "sound": "delivered"}
+
+
+def test_a_broken_signing_secret_does_not_hold_up_the_others(subscribe, happen, deliver):
+    broken, _ = subscribe(name="broken")
+    with system_scope():
+        secret = broken.signing_secrets.values_list("pk", flat=True).get()
+    overwrite("subscriptions_signingsecret", "value", secret, b"\x01\x02k1")
+    subscribe(name="sound")
+    happen()
+    deliver()
+    assert statuses() == {"broken": "pending", "sound": "delivered"}
+
+
+def test_what_cannot_be_written_does_not_take_the_others_along(subscribe, happen, deliver, receiver):
+    receiver.answer = lambda posted: Answer(204)
+    subscription, _ = subscribe(name="sound")
+    odd, _ = subscribe(name="odd")
+    with system_scope(), connection.cursor() as cursor:  # a database that refuses one row, for a reason of its own
+        cursor.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+            f" IF NEW.subscription_id = '{odd.pk}' THEN RAISE 'refused' USING ERRCODE = '22000'; END IF;"
+            " RETURN NEW; END $$;"
+            "CREATE TRIGGER refuse BEFORE INSERT ON deliveries_attempt FOR EACH ROW EXECUTE FUNCTION refuse()"
+        )
+    for _ in range(5):
+        happen()
+    deliver()
+    with system_scope():
+        assert Delivery.objects.filter(subscription=subscription, status="delivered").count() == 5
+        assert Delivery.objects.filter(subscription=odd, status="pending").count() == 5
+
+
+def test_an_event_that_is_gone_cancels_what_tells_of_it(subscribe, happen, dispatcher, receiver):
+    subscribe(name="late")
+    happen()
+    route()
+    with system_scope():
+        Event.objects.all().delete()
+    dispatcher.drain()
+    assert statuses() == {"late": "cancelled"}
+    assert receiver.posted == []
+
+
+def test_a_subscription_that_cannot_be_asked_does_not_stop_routing(subscribe, happen, deliver, receiver):
+    subscribe(name="odd", min_severity="weird")
+    subscribe(name="sound")
+    happen()
+    deliver()
+    assert statuses() == {"sound": "delivered"}
+
+
+def test_disabling_by_answer_survives_a_failed_write(subscribe, happen):
+    subscription, _ = subscribe()
+    happen()
+    route()
+    with system_scope():
+        (claim,) = outbox.claim(10)
+        delivery = Delivery.objects.select_related("subscription").get()
+    gone = Sending(claim, delivery, timezone.now(), outcome=Outcome(status=410))
+    with transaction.atomic():
+        record([gone])
+        transaction.set_rollback(True)  # the commit fails
+    record([gone])
+    with system_scope():
+        assert Subscription.objects.get().state == Subscription.State.DISABLED
+
+
+def test_what_is_due_now_is_said_by_the_database_clock(subscribe, happen, deliver, receiver, monkeypatch):
+    subscribe()
+    happen()
+    ahead = timezone.now() + timedelta(hours=1)
+    monkeypatch.setattr(models.timezone, "now", lambda: ahead)
+    deliver()
+    assert len(receiver.posted) == 1
+
+
+def test_attempts_are_kept_as_they_were_made(subscribe, happen, cast):
+    subscription, _ = subscribe()
+    made = Attempt(
+        tenant=cast.tenant, delivery_id=subscription.pk, subscription=subscription, number=3,
+        request_headers=[["A", "é \\ \" '{},"]], signed_at=timezone.now(), status_code=None,
+        response_headers=[], response_body=b"\x00\xff\\'", response_truncated=True, error="dns",
+        detail="NULL, {\"x\"} \\ 'y'", outcome="retry", connect_ms=None, total_ms=1.5, address="[::1]:1",
+    )  # fmt: skip
+    with system_scope():
+        Attempt.objects.keep([made])
+        kept = Attempt.objects.get()
+    for field in Attempt._meta.concrete_fields:
+        assert getattr(kept, field.attname) == getattr(made, field.attname), field.name
+
+
+@pytest.mark.spec("B11")
+@pytest.mark.django_db(transaction=True)
+def test_answers_that_come_while_the_database_is_lost_are_written_without_being_asked(
+    subscribe, happen, receiver, opened
+):
+    """The dispatcher loses its connection with requests under way, and nobody wakes it afterwards."""
+    hold = threading.Event()
+    receiver.answer = lambda posted: Answer(204) if hold.wait(20) else Answer(500)
+    subscribe(name="slow")
+    for _ in range(3):
+        happen()
+    route()
+    dispatcher = Dispatcher()
+    dispatcher.wake()
+    wait_until(lambda: len(receiver.posted) == 3)
+    cut_other_connections()
+    happen()
+    route()
+    dispatcher.wake()  # its claim fails
+    wait_until(lambda: len(receiver.posted) == 4 or dispatcher._in_flight != 3, seconds=3)
+    hold.set()
+    wait_until(lambda: set(statuses().values()) == {"delivered"})
+    dispatcher.stop(10)
+    dispatcher.close()
+    assert set(statuses().values()) == {"delivered"}
+    assert len(receiver.posted) == 4
+    with system_scope():
+        assert not Outbox.objects.exists()
+
+
+def cut_other_connections() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid() AND usename = current_user"
+        )
+
+
+def wait_until(done, seconds: float = 20) -> None:
+    end = timezone.now() + timedelta(seconds=seconds)
+    pause = threading.Event()
+    while not done() and timezone.now() < end:
+        pause.wait(0.05)

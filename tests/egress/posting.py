@@ -1,0 +1,28 @@
+"""One call from a test to a receiver: a client of its own, a loop of its own."""
+
+import asyncio
+import socket
+import struct
+
+from egress.client import Client, OutgoingRequest
+from egress.guard import Guard
+
+LOOPBACK = Guard(allow=["127.0.0.0/8"])
+
+
+def post(url, *, body=b"{}", headers=(), timeout=5.0, times=1, guard=LOOPBACK, method="POST", **kw):
+    """Post `times` times over one client, one after another; the outcomes."""
+
+    async def run():
+        async with Client(guard, **kw) as client:
+            request = OutgoingRequest(url, tuple(headers), body, timeout, method)
+            return [await client.post(request) for _ in range(times)]
+
+    outcomes = asyncio.run(run())
+    return outcomes if times > 1 else outcomes[0]
+
+
+def reset(conn):
+    """Close with RST instead of FIN."""
+    conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    conn.close()

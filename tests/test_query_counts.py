@@ -1,0 +1,68 @@
+"""A list asks the database as often for many rows as for few."""
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from deliveries.models import Delivery
+from events.models import Event, Receipt
+from sources.models import Source, SourceCredential
+from subscriptions.models import SigningSecret, Subscription
+from tenants.models import ApiKey, Invitation, Membership, Site, User
+from tenants.scope import system_scope
+
+PAGES = [
+    "/", "/sources/", "/events/", "/receipts/", "/subscriptions/", "/deliveries/", "/members/",
+    "/members/invitations/", "/api-keys/", "/audit/", "/settings/", "/operators/tenants/",
+]  # fmt: skip
+LISTS = [
+    f"/api/v1/{name}/"
+    for name in (
+        "sources", "subscriptions", "sites", "members", "invitations", "api-keys", "events", "receipts", "deliveries",
+        "audit", "tenants",
+    )
+]  # fmt: skip
+
+
+def add_one_of_each(tenant, mark: str) -> None:
+    """Rows that differ in whatever they refer to, so that nothing is found twice by luck."""
+    own = {"tenant": tenant}
+    person = User.objects.create_user(f"{mark}@acme.example")
+    Membership.objects.create(**own, user=person, role="viewer")
+    ApiKey.issue(**own, name=mark, role="viewer", created_by=person)
+    Invitation.issue(**own, email=f"{mark}@example.com", role="viewer", invited_by=person)
+    site = Site.objects.create(**own, name=mark)
+    source, secret = Source.objects.create_with_secret(tenant, person, mark, "hmac", {})
+    SourceCredential.issue_for(source, secret, typed=False)
+    subscription = Subscription.objects.create(**own, name=mark, url="https://receiver.example/", created_by=person)
+    SigningSecret.issue(secret, keep_value=True, subscription=subscription, **own)
+    receipt = Receipt.objects.create(**own, source=source, site=site, status="accepted", status_code=202, body=b"{}")
+    event = Event.objects.create(
+        **own, source=source, receipt=receipt, site=site, type="a.b", content_type="application/json", body=b"{}"
+    )
+    Delivery.objects.create(
+        **own, subscription=subscription, event=event, event_type="a.b", message_id=f"msg_{mark}", shape="envelope",
+        signing="standard_webhooks",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("url", PAGES + LISTS)
+def test_the_number_of_queries_does_not_grow(browser, cast, url):
+    cast.owner.is_staff = True
+    cast.owner.save()
+    client = browser(cast.owner)
+
+    def queries() -> int:
+        with CaptureQueriesContext(connection) as captured:
+            assert client.get(url).status_code == 200
+        return len(captured)
+
+    with system_scope():
+        for number in range(2):
+            add_one_of_each(cast.tenant, f"few{number}")
+    client.get(url)
+    few = queries()
+    with system_scope():
+        for number in range(8):
+            add_one_of_each(cast.tenant, f"many{number}")
+    assert queries() == few

@@ -1,0 +1,60 @@
+"""At least one row of a tenant in every table that has an owner."""
+
+from datetime import timedelta
+from types import SimpleNamespace
+
+from django.utils import timezone
+
+from deliveries.models import Attempt, Delivery, Outbox
+from events.models import Event, Inbox, Receipt
+from sources.models import Source, SourceCredential
+from subscriptions.models import Notice, SigningSecret, Subscription
+from tenants.actors import system_actor
+from tenants.models import ApiKey, AuditEntry, Invitation, Membership, Site, Tenant
+
+SECRET = "s3cret-of-the-tenant"
+
+
+def fill(tenant: Tenant, mark: str = "Name") -> SimpleNamespace:
+    """Call it in the system's scope. `mark` stands in every text that a list or a page may show."""
+    own = {"tenant": tenant}
+    site = Site.objects.create(**own, name=f"{mark} site", slug="site")
+    invitation, _ = Invitation.issue(**own, email=f"{mark}@example.com", role="viewer")
+    key, _ = ApiKey.issue(**own, name=f"{mark} key", role="viewer")
+    entry = AuditEntry.record(system_actor(f"{mark} act", tenant), "api_key.created", key)
+    source = Source.objects.create(
+        **own, name=f"{mark} source", auth_method="shared_secret", auth_config={"header": "X-Key"}
+    )
+    SourceCredential.issue(SECRET, keep_value=True, source=source, **own)
+    subscription = Subscription.objects.create(
+        **own, name=f"{mark} subscription", url=f"https://{mark.lower()}.example/", hint=mark
+    )
+    SigningSecret.issue(SECRET, keep_value=True, subscription=subscription, **own)
+    notice = Notice.objects.create(**own, subscription=subscription, kind="test", event_type=mark, payload={})
+    receipt = Receipt.objects.create(
+        **own, source=source, site=site, status="accepted", status_code=202, body=mark.encode(), detail=mark
+    )
+    event = Event.objects.create(
+        **own, source=source, receipt=receipt, site=site, type=f"{mark}.happened",
+        content_type="application/json", body=b"{}", data={"word": mark},
+    )  # fmt: skip
+    Inbox.objects.create(**own, event=event)
+    delivery = Delivery.objects.create(
+        **own, subscription=subscription, event=event, event_type=f"{mark}.happened", message_id=f"msg_{mark}",
+        shape="envelope", signing="standard_webhooks", status="failed",
+    )  # fmt: skip
+    Delivery.objects.create(
+        **own, subscription=subscription, notice=notice, kind="test", event_type=mark, message_id=f"msg_{mark}_test",
+        shape="envelope", signing="standard_webhooks",
+    )  # fmt: skip
+    attempt = Attempt.objects.create(
+        **own, delivery=delivery, subscription=subscription, number=1, signed_at=timezone.now(), status_code=500,
+        outcome="failed", total_ms=1, detail=mark,
+    )  # fmt: skip
+    due_at = timezone.now() + timedelta(days=1)
+    Outbox.objects.create(**own, delivery=delivery, subscription=subscription, due_at=due_at)
+    return SimpleNamespace(
+        tenant=tenant, site=site, invitation=invitation, key=key, entry=entry, source=source,
+        subscription=subscription, notice=notice, receipt=receipt, event=event, delivery=delivery, attempt=attempt,
+        membership=Membership.objects.filter(tenant=tenant).order_by("created_at").first(),
+    )  # fmt: skip
