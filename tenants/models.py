@@ -103,6 +103,9 @@ class Tenant(models.Model):
         blank=True,
         help_text="Days that events and deliveries are kept; empty: as long as the portal keeps them.",
     )
+    require_jwt = models.BooleanField(
+        default=False, help_text="Refuse every intake and command request without a valid JSON Web Token (D2)."
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = TenantManager()

@@ -1,20 +1,30 @@
-"""Cursor pagination, newest first by UUIDv7: stable while rows arrive, and the same cost on every page."""
+"""Cursor pagination, newest first by UUIDv7: stable while rows arrive, and the same cost on every page.
 
+What is no table but worked out for each request goes by name instead.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
+from typing import Protocol
 from uuid import UUID
 
 from django.db import models
 from django.http import HttpRequest
 from rest_framework.exceptions import NotFound
-from rest_framework.pagination import CursorPagination
+from rest_framework.pagination import Cursor, CursorPagination
+from rest_framework.request import Request
 
 
-class NewestFirst(CursorPagination):
-    ordering = "-id"
+class LimitedPages(CursorPagination):
     page_size = 50
     page_size_query_param = "limit"
     max_page_size = 200
+
+
+class NewestFirst(LimitedPages):
+    ordering = "-id"
 
     def decode_cursor(self, request):
         """Whatever somebody made up as a cursor is a 404, like the malformed ones that DRF itself notices."""
@@ -25,6 +35,35 @@ class NewestFirst(CursorPagination):
             except ValueError:
                 raise NotFound(self.invalid_cursor_message) from None
         return cursor
+
+
+class Named(Protocol):
+    name: str
+
+
+class ByName(LimitedPages):
+    """Pages of a sequence in memory that is sorted by name; no two rows have the same one."""
+
+    def paginate_queryset(self, queryset: Sequence[Named], request: Request, view: object = None) -> list:
+        self.base_url = request.build_absolute_uri()
+        names = [row.name for row in queryset]
+        cursor = self.decode_cursor(request) or Cursor(0, False, None)
+        size = self.get_page_size(request)
+        if cursor.reverse:
+            end = len(names) if cursor.position is None else bisect_left(names, cursor.position)
+            start = max(0, end - size)
+        else:
+            start = 0 if cursor.position is None else bisect_right(names, cursor.position)
+            end = start + size
+        self._next = Cursor(0, False, names[end - 1] if end else None) if end < len(names) else None
+        self._previous = Cursor(0, True, names[start] if start < len(names) else None) if start else None
+        return list(queryset[start:end])
+
+    def get_next_link(self) -> str | None:
+        return self.encode_cursor(self._next) if self._next else None
+
+    def get_previous_link(self) -> str | None:
+        return self.encode_cursor(self._previous) if self._previous else None
 
 
 @dataclass(frozen=True)

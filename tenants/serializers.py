@@ -148,7 +148,7 @@ class SiteSerializer(KnownFieldsOnly, serializers.ModelSerializer):
 class TenantSerializer(KnownFieldsOnly, serializers.ModelSerializer):
     class Meta:
         model = Tenant
-        fields = ["id", "name", "status", "retention_days", "created_at"]
+        fields = ["id", "name", "status", "retention_days", "require_jwt", "created_at"]
         read_only_fields = ["status"]
         extra_kwargs = NAME
 

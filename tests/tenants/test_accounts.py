@@ -150,7 +150,7 @@ def test_the_address_of_the_client_is_the_proxys_word_only_behind_one(rf, settin
 
     request = rf.get("/", REMOTE_ADDR="10.0.0.1", HTTP_X_FORWARDED_FOR="6.6.6.6, 192.0.2.9")
     assert client_address(request) == "10.0.0.1"
-    settings.SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    settings.TRUSTED_PROXIES = 1
     assert client_address(request) == "192.0.2.9"
     assert client_address(rf.get("/", REMOTE_ADDR="", HTTP_X_FORWARDED_FOR="nonsense")) == ""
 

@@ -26,6 +26,8 @@ each = pytest.mark.parametrize(("name", "takes_id", "view"), ENDPOINTS, ids=[nam
 SAMPLES = {
     "api-member": "membership", "api-invitation": "invitation", "api-key": "key", "api-site": "site",
     "api-audit": "entry", "api-tenant": "tenant", "api_source": "source", "api-receipt": "receipt",
+    "api-schema": "schema", "api-schema-version": "schema_version", "api-source-schemas": "source",
+    "api-alarm": "alarm", "api-alarm-episode": "alarm_episode",
     "api-event": "event", "api_subscription": "subscription", "api_delivery": "delivery", "api_attempt": "attempt",
 }  # fmt: skip
 
