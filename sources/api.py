@@ -7,18 +7,23 @@ from django.db.models import Prefetch
 from django.http import Http404
 from django.utils.functional import cached_property
 from django_filters import rest_framework as filters
-from drf_spectacular.utils import OpenApiExample, extend_schema
+from drf_spectacular.utils import OpenApiExample, extend_schema, inline_serializer
 from rest_framework import mixins, serializers, status
 from rest_framework.decorators import action
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.response import Response
+from rest_framework.settings import api_settings
 
 from sources.authentication import METHODS, ConfigError
-from sources.models import Source, SourceCredential
+from sources.models import JWT, Source, SourceCredential
+from sources.presets import PRESETS
 from sources.serializers import (
+    HeldSecretSerializer,
     RevealedSourceSerializer,
     RotatedSourceSerializer,
     SourceCreateSerializer,
     SourceOverlapEndedSerializer,
+    SourcePresetSerializer,
     SourceRotationSerializer,
     SourceSerializer,
     SourceUpdateSerializer,
@@ -29,6 +34,7 @@ from tenants.models import Site
 from tenants.permissions import Permission
 from tenants.problems import Conflict
 from tenants.viewsets import TenantViewSet, changes
+from vault.keyring import KeyringError
 
 NOT_KEPT = {"Cache-Control": "no-store"}
 
@@ -46,6 +52,18 @@ class SourceFilter(filters.FilterSet):
     class Meta:
         model = Source
         fields = ["status", "method", "search"]
+
+
+def _beyond_the_usual(source: Source) -> dict:
+    """What the audit log says of a new source beside name and method: preset, who may see it, and its secret."""
+    said = {
+        "preset": [None, source.preset] if source.preset else None,
+        "assigned_to": [None, str(source.assigned_to)] if source.assigned_to else None,
+        "visibility": [None, source.visibility] if source.visibility != Source.Visibility.EVERYONE else None,
+        "rules": [None, source.rules] if source.rules else None,
+        "reveal": [None, source.reveal] if source.reveal != Source.Reveal.ONCE else None,
+    }
+    return {field: change for field, change in said.items() if change}
 
 
 class SourceViewSet(
@@ -71,17 +89,16 @@ class SourceViewSet(
         "regenerate_url": Permission.CONFIGURE,
         "pause": Permission.CONFIGURE,
         "resume": Permission.CONFIGURE,
+        "reveal_secret": Permission.READ,  # and more: `Source.obstacle_to_reveal`
     }
 
     def get_queryset(self):
         # A live secret's value is of no use to a reader, so it is not even loaded.
         live = SourceCredential.objects.live().defer("value", "digest")
-        return (
-            super()
-            .get_queryset()
-            .present()
-            .prefetch_related(Prefetch("credentials", queryset=live, to_attr="live_credentials"))
-        )
+        present = super().get_queryset().present()
+        if not getattr(self, "swagger_fake_view", False):  # nobody acts while the API is described
+            present = present.visible_to(self.actor)
+        return present.prefetch_related(Prefetch("credentials", queryset=live, to_attr="live_credentials"))
 
     def get_serializer_class(self):
         return SourceUpdateSerializer if self.action == "partial_update" else super().get_serializer_class()
@@ -97,6 +114,11 @@ class SourceViewSet(
             OpenApiExample(
                 "HMAC over the body",
                 {"name": "Identity provider", "auth": {"method": "hmac"}, "event_type": "login.event"},
+                request_only=True,
+            ),
+            OpenApiExample(
+                "A sender that the portal knows",
+                {"name": "Code", "preset": "github"},
                 request_only=True,
             ),
             OpenApiExample(
@@ -124,7 +146,7 @@ class SourceViewSet(
         self.audit(
             "source.created",
             source,
-            {"name": [None, source.name], "method": [None, source.auth_method]},
+            {"name": [None, source.name], "method": [None, source.auth_method]} | _beyond_the_usual(source),
         )
         source = self.get_queryset().get(pk=source.pk)
         key_id = self._current_key_id(source)
@@ -190,6 +212,27 @@ class SourceViewSet(
         }
         return Response(RotatedSourceSerializer(rotated).data, headers=NOT_KEPT)
 
+    @extend_schema(request=None, responses=HeldSecretSerializer)
+    @action(detail=True, methods=["post"], url_path="reveal-secret")
+    def reveal_secret(self, request, pk=None):
+        """Look at the current secret again, where the source was made so (`reveal`: `holders`).
+
+        For its creator and its assigned user alone, signed in; each look is in the audit log.
+        """
+        source = self.get_object()
+        if obstacle := source.obstacle_to_reveal(self.actor):
+            raise PermissionDenied(obstacle)
+        try:
+            found = source.current_secret()
+        except KeyringError:
+            raise Conflict("The secret cannot be opened with the portal's keyring.") from None
+        if found is None:
+            raise Conflict("The secret was not kept. Rotate it to have one that was.")
+        secret, key_id = found
+        self.audit("source.secret_revealed", source, {"key": key_id})
+        told = {"secret": secret, "key_id": key_id if source.auth_method == JWT else None}
+        return Response(HeldSecretSerializer(told).data, headers=NOT_KEPT)
+
     @extend_schema(request=None, responses=SourceOverlapEndedSerializer)
     @action(detail=True, methods=["post"], url_path="end-overlap")
     def end_overlap(self, request, pk=None):
@@ -239,3 +282,18 @@ class SourceViewSet(
     @staticmethod
     def _current_key_id(source) -> str | None:
         return next((one.key_id for one in source.live_credentials if one.is_current), None)
+
+
+class SourcePresetViewSet(TenantViewSet):
+    """Senders that the portal knows. The same for every tenant, and few: there are no pages."""
+
+    model = Source
+    serializer_class = SourcePresetSerializer
+    pagination_class = None
+
+    @extend_schema(responses=inline_serializer("SourcePresets", {"results": SourcePresetSerializer(many=True)}))
+    def catalogue(self, request):
+        """What `preset` takes when a source is created, and what each stands for."""
+        if unknown := sorted(set(request.query_params) - {api_settings.URL_FORMAT_OVERRIDE}):
+            raise serializers.ValidationError({name: ["There is no such parameter."] for name in unknown})
+        return Response({"results": self.get_serializer(PRESETS.values(), many=True).data})

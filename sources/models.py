@@ -10,12 +10,14 @@ from django.utils import timezone
 
 from sources.authentication import METHODS, ConfigError, LiveSecret
 from tenants.models import TenantOwned
+from tenants.permissions import Permission
 from tenants.scope import ScopedManager
 from vault.credentials import TOUCH_INTERVAL, Credential, CredentialQuerySet
 from vault.keyring import KeyringError
 
 INGEST_KEY_BYTES = 24
 MAX_LIVE_SECRETS = 3  # the current one and two that are on their way out
+JWT = "jwt"
 
 
 def new_ingest_key() -> str:
@@ -27,6 +29,23 @@ class SourceQuerySet(models.QuerySet):
     def present(self):
         """Not deleted."""
         return self.filter(deleted_at=None)
+
+    def visible_to(self, actor):
+        """Those that this actor may know of (D4): the rest is, for them, not there.
+
+        What only its holders see, whoever may configure sees too: else nobody could take it over. An API key is
+        nobody's creator or assigned user.
+        """
+        if actor.can(Permission.CONFIGURE):
+            return self
+        seen = models.Q(visibility=Source.Visibility.EVERYONE)
+        if actor.user is not None:
+            seen |= models.Q(created_by=actor.user) | models.Q(assigned_to=actor.user)
+        return self.filter(seen)
+
+    def refused_by_require_jwt(self):
+        """Those that receive nothing while the tenant demands tokens (D2)."""
+        return self.exclude(auth_method=JWT)
 
     def touch(self, at: datetime | None = None) -> None:
         """Note that these received a post that proved itself, at most twice a minute each."""
@@ -42,12 +61,15 @@ class SourceQuerySet(models.QuerySet):
         method: str,
         config: Mapping[str, object],
         secret: str | None = None,
+        *,
+        secret_later: bool = False,
         **fields,
     ) -> tuple["Source", str | None]:
         """A new source and its secret in clear, which is None for a method without one (P5-P10).
 
-        `secret` is one that a person typed; without it one is drawn. `config` is cleaned here.
-        Raises `ConfigError` with a message for every wrong setting, and for `secret` or `method`.
+        `secret` is one that a person typed; without it one is drawn, or, with `secret_later`, none is there until
+        the first rotation, and nothing is accepted: some senders make theirs only once they know the URL. `config`
+        is cleaned here. Raises `ConfigError` with a message for every wrong setting, and for `secret` or `method`.
         """
         if method not in METHODS:
             raise ConfigError({"method": "There is no such method."})
@@ -57,7 +79,7 @@ class SourceQuerySet(models.QuerySet):
         except ConfigError as error:
             errors |= error.errors
         try:
-            value = _secret_for(method, secret)
+            value = None if secret_later else _secret_for(method, cleaned, secret)
         except ConfigError as error:
             errors |= error.errors
         if errors:
@@ -76,17 +98,18 @@ class SourceQuerySet(models.QuerySet):
         return source, value
 
 
-def _secret_for(method: str, typed: str | None) -> str | None:
+def _secret_for(method: str, config: Mapping[str, object], typed: str | None) -> str | None:
     """The typed secret if it will do, else a new one; None where the method has no secret."""
     if typed is not None:
-        return METHODS[method].clean_secret(typed)
-    return METHODS[method].generate_secret() or None
+        return METHODS[method].clean_secret(typed, config)
+    return METHODS[method].generate_secret(config) or None
 
 
 class Source(TenantOwned):
     """One sender's way in.
 
-    Deleting keeps the row, so that what it sent still has a name, and destroys its secrets.
+    `reading` says where in a post things stand (`sources.reading`), `rules` what the door lets through
+    (`sources.rules`). Deleting keeps the row, so that what it sent still has a name, and destroys its secrets.
     """
 
     class Status(models.TextChoices):
@@ -104,6 +127,19 @@ class Source(TenantOwned):
         JSON = "json", "JSON"
         LINES = "lines", "Lines"
         JSON_ARRAY = "json_array", "JSON array"
+        XML = "xml", "XML"
+
+    class Visibility(models.TextChoices):
+        """Who sees the source: everybody of the tenant; or its creator, the assigned user and who may configure."""
+
+        EVERYONE = "everyone", "Everybody"
+        ASSIGNED = "assigned", "Creator and assigned user"
+
+    class Reveal(models.TextChoices):
+        """Whether a secret can be looked at again after it was made (D4)."""
+
+        ONCE = "once", "Once, when it is made"
+        HOLDERS = "holders", "By its creator and the assigned user, each look on record"
 
     name = models.CharField(max_length=100)
     kind = models.CharField(max_length=10, choices=Kind.choices, default=Kind.EVENT)
@@ -111,10 +147,16 @@ class Source(TenantOwned):
     ingest_key = models.CharField(max_length=64, unique=True, default=new_ingest_key, editable=False)
     auth_method = models.CharField(max_length=20)
     auth_config = models.JSONField(default=dict)
+    preset = models.CharField(max_length=32, blank=True)
     stream_type = models.CharField(max_length=12, choices=StreamType.choices, default=StreamType.AUTO)
     event_type = models.CharField(
         max_length=128, blank=True, help_text="The type of its events where the payload names none."
     )
+    reading = models.JSONField(default=dict, blank=True)
+    rules = models.JSONField(default=dict, blank=True)
+    assigned_to = models.ForeignKey("tenants.User", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    visibility = models.CharField(max_length=10, choices=Visibility.choices, default=Visibility.EVERYONE)
+    reveal = models.CharField(max_length=10, choices=Reveal.choices, default=Reveal.ONCE)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     created_by = models.ForeignKey(
         "tenants.User", on_delete=models.SET_NULL, null=True, editable=False, related_name="+"
@@ -157,6 +199,28 @@ class Source(TenantOwned):
     def current_credential(self) -> "SourceCredential | None":
         return self.credentials.filter(expires_at=None).first()
 
+    def obstacle_to_reveal(self, actor) -> str:
+        """Why this actor may not look at the secret again; empty for its creator and its assigned user, if the
+        source was made for that (D4).
+        """
+        if self.reveal != self.Reveal.HOLDERS:
+            return "The secret of this source was shown once, when it was made. If it is lost, rotate it."
+        if actor.kind != "user":
+            return "Only a person who is signed in may look at a secret, no API key."
+        if actor.user.pk not in (self.created_by_id, self.assigned_to_id):
+            return "Only the creator and the assigned user of this source may look at its secret."
+        return ""
+
+    def current_secret(self) -> tuple[str, str] | None:
+        """The secret in clear and its key id; None where only a digest of it was kept, or none is.
+
+        Whether somebody may see it is `obstacle_to_reveal`. Raises `KeyringError`.
+        """
+        credential = self.current_credential
+        if credential is None or credential.value is None:
+            return None
+        return credential.value, credential.key_id
+
     def rotate_secret(self, overlap: timedelta, secret: str | None = None) -> tuple[str, datetime]:
         """A new secret from now on: `(secret, when the previous one ends)` (B1).
 
@@ -168,9 +232,9 @@ class Source(TenantOwned):
         """
         if not self.method.has_secret:
             raise ConfigError({"secret": "This method has no secret."})
-        value = _secret_for(self.auth_method, secret)
+        value = _secret_for(self.auth_method, self.auth_config, secret)
         with transaction.atomic():
-            Source.objects.present().select_for_update().only("pk").get(pk=self.pk)
+            self.reveal = Source.objects.present().select_for_update().only("reveal").get(pk=self.pk).reveal
             now = timezone.now()
             live = list(self.credentials.live(now))
             if secret is not None and any(credential.matches(value) for credential in live):
@@ -233,6 +297,10 @@ class Source(TenantOwned):
 
 
 class SourceCredentialQuerySet(CredentialQuerySet):
+    def kept(self):
+        """Those that are not wiped: the live ones and those that ended within the hour, newest first."""
+        return self.filter(models.Q(value__isnull=False) | models.Q(digest__isnull=False)).order_by("-id")
+
     def destroy_ended(self, at: datetime | None = None) -> int:
         """Wipe the secrets of those that are accepted no more; that they were there stays known."""
         ended = self.filter(expires_at__lte=at or timezone.now())
@@ -255,11 +323,11 @@ class SourceCredential(Credential):
         """Keep a secret of a source.
 
         What a person chose may be guessed from a bare digest, so it is sealed even where only a
-        comparison is needed.
+        comparison is needed. So is what its holders may look at again.
         """
         return cls.issue(
             secret,
-            keep_value=typed or source.method.keeps_value,
+            keep_value=typed or source.method.keeps_value or source.reveal == Source.Reveal.HOLDERS,
             tenant_id=source.tenant_id,
             source=source,
         )

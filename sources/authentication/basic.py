@@ -17,6 +17,7 @@ from sources.authentication.contract import (
     authorization,
     first_match,
 )
+from sources.authentication.diagnosis import comparison_hint
 
 
 def clean_username(given: object) -> str:
@@ -40,9 +41,12 @@ def read_credentials(encoded: bytes) -> tuple[bytes, bytes]:
     divided.
     """
     try:
-        text = base64.b64decode(encoded, validate=True).decode()
+        raw = base64.b64decode(encoded, validate=True)
+        text = raw.decode()
     except (binascii.Error, ValueError):
         raise Refusal("credentials_malformed", "The Basic credentials are not base64 of UTF-8 text.") from None
+    if base64.b64encode(raw) != encoded:
+        raise Refusal("credentials_malformed", "The Basic credentials have bits that base64 leaves unused.")
     username, colon, password = unicodedata.normalize("NFC", text).partition(":")
     if not colon:
         raise Refusal("credentials_malformed", "The Basic credentials contain no colon.")
@@ -69,5 +73,25 @@ class Basic(Method):
         # Digests first: the comparison then takes as long for every length of name.
         right_name = hmac.compare_digest(sha256(username).digest(), sha256(expected).digest())
         if match is None or not right_name:
-            raise Refusal("secret_mismatch", "The user name or the password is not valid.")
+            wrong = " and ".join(
+                name for name, right in (("user name", right_name), ("password", match is not None)) if not right
+            )
+            raise Refusal(
+                "secret_mismatch",
+                "The user name or the password is not valid.",
+                {"wrong": wrong, "header": "Authorization"},
+            )
         return Verdict(True, secret_id=match.id)
+
+    def _evidence(
+        self,
+        config: Mapping[str, object],
+        live: Sequence[LiveSecret],
+        ended: Sequence[LiveSecret],
+        request: InboundRequest,
+        refusal: Refusal,
+    ) -> dict[str, str | int]:
+        if refusal.reason != "secret_mismatch":
+            return {"header": "Authorization"}
+        _, password = read_credentials(authorization(request, "Basic"))
+        return dict(comparison_hint(password, live, ended))

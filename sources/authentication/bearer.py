@@ -12,6 +12,7 @@ from sources.authentication.contract import (
     authorization,
     first_match,
 )
+from sources.authentication.diagnosis import comparison_hint
 
 
 class Bearer(Method):
@@ -40,3 +41,15 @@ class Bearer(Method):
         if match is None:
             raise Refusal("secret_mismatch", f"The bearer token ({len(presented)} bytes) is not valid.")
         return Verdict(True, secret_id=match.id)
+
+    def _evidence(
+        self,
+        config: Mapping[str, object],
+        live: Sequence[LiveSecret],
+        ended: Sequence[LiveSecret],
+        request: InboundRequest,
+        refusal: Refusal,
+    ) -> dict[str, str | int]:
+        value = request.header("Authorization") or b""
+        presented = value[7:].strip(b" \t") if value[:7].lower() == b"bearer " else value
+        return {"header": "Authorization", **comparison_hint(presented, live, ended)}

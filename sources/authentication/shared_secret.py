@@ -13,6 +13,7 @@ from sources.authentication.contract import (
     clean_header_text,
     first_match,
 )
+from sources.authentication.diagnosis import comparison_hint
 
 
 class SharedSecret(Method):
@@ -48,3 +49,15 @@ class SharedSecret(Method):
                 f"The value in {header} ({len(presented)} bytes) is not a valid secret.",
             )
         return Verdict(True, secret_id=match.id)
+
+    def _evidence(
+        self,
+        config: Mapping[str, object],
+        live: Sequence[LiveSecret],
+        ended: Sequence[LiveSecret],
+        request: InboundRequest,
+        refusal: Refusal,
+    ) -> dict[str, str | int]:
+        header = str(self.setting(config, "header"))
+        presented = request.header(header) or b""
+        return {"header": header, **comparison_hint(presented, live, ended)}

@@ -73,3 +73,13 @@ def test_unusable_user_names_are_refused(username):
     with pytest.raises(ConfigError) as caught:
         METHOD.clean_config({"username": username})
     assert list(caught.value.errors) == ["username"]
+
+
+def test_credentials_have_one_spelling():
+    """The last letter before the padding has bits that decoders drop."""
+    secret = LiveSecret("s1", digest=sha256(b"012345678").digest())
+    right = base64.b64encode(b"ada:012345678")
+    assert right.endswith(b"OA==")
+    for value, accepted in ((right, True), (right[:-3] + b"B==", False), (right.rstrip(b"="), False)):
+        request = InboundRequest("POST", ((b"authorization", b"Basic " + value),), b"", 0.0)
+        assert METHODS["basic"].verify({"username": "ada"}, [secret], request).accepted is accepted

@@ -1,7 +1,9 @@
 """What all authentication methods share: settings, secrets, headers, and never raising."""
 
+import hmac
 import itertools
 import os
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
@@ -13,6 +15,10 @@ from sources.authentication import (
     LiveSecret,
     verify_unknown,
 )
+from sources.authentication.contract import Refusal
+from sources.authentication.hmac_signature import signature
+from sources.presets import PRESETS
+from tests.attack.verification import SENDERS
 
 NOW = 1_700_000_000.0
 KEY = b"0123456789abcdef0123456789abcdef"
@@ -34,7 +40,7 @@ def config_of(method):
 
 @pytest.mark.spec("P5", "P6", "P7", "P8", "P9", "D1")
 def test_every_method_of_the_specification_exists():
-    assert set(METHODS) == {"shared_secret", "hmac", "bearer", "basic", "jwt", "none"}
+    assert set(METHODS) == {"shared_secret", "hmac", "ed25519", "bearer", "basic", "jwt", "none"}
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "none"])
@@ -48,13 +54,21 @@ def test_none_accepts_anything_and_warns():
     assert METHODS["none"].warning
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "none"])
+@pytest.mark.parametrize(
+    "method", [name for name, method in METHODS.items() if method.has_secret and method.makes_secret]
+)
 def test_generated_secrets_are_long_recognisable_different_and_typeable(method):
     first, second = METHODS[method].generate_secret(), METHODS[method].generate_secret()
     assert first != second
     assert first.startswith("pcl_")
     assert len(first) >= len("pcl_") + 43
     assert METHODS[method].clean_secret(first) == first
+
+
+def test_a_public_key_is_never_made():
+    with pytest.raises(ConfigError) as caught:
+        METHODS["ed25519"].generate_secret()
+    assert list(caught.value.errors) == ["secret"]
 
 
 @pytest.mark.parametrize(
@@ -134,6 +148,64 @@ def test_headers_are_found_by_exact_name_only():
     assert sent.header("X-Other") is None
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ((b"x-sig", b"1"), (b"x_sig", b"1")),
+        ((b"x_sig", b"1"), (b"x-sig", b"1")),
+        ((b"x-sig", b"1"), (b"x-sig", b"1")),
+        ((b"x-sig", b"1\r\n 2"),),
+        ((b"x-sig", b"1\n2"),),
+        ((b"x-sig", b"1\x002"),),
+        ((b"x-sig", b" \t "),),
+        ((b"x_sig", b"1"),),
+        (),
+    ],
+    ids=[
+        "underscore after",
+        "underscore before",
+        "twice",
+        "folded",
+        "line break",
+        "NUL",
+        "blank",
+        "underscore",
+        "none",
+    ],
+)
+def test_an_authentication_header_that_is_not_there_just_once_is_refused(headers):
+    with pytest.raises(Refusal) as caught:
+        request(*headers).only("X-Sig")
+    assert caught.value.reason in ("header_duplicated", "header_malformed", "header_missing")
+    assert caught.value.evidence["header"] == "X-Sig"
+
+
+@pytest.mark.spec("B5")
+def test_a_missing_header_names_those_that_look_like_a_proof():
+    sent = request((b"host", b"a"), (b"x-hub-signature-256", b"v"), (b"authorization", b"secret"), (b"\xff-key", b"x"))
+    verdict = METHODS["hmac"].verify({}, [live("hmac")], sent)
+    assert verdict.reason == "header_missing"
+    assert verdict.evidence["header"] == "X-Signature"
+    assert verdict.evidence["headers_seen"] == "x-hub-signature-256, authorization"
+    assert verdict.evidence["secrets_tried"] == 1
+
+
+@pytest.mark.spec("B1", "B5")
+@pytest.mark.parametrize("method", ["shared_secret", "bearer", "hmac"])
+def test_a_secret_that_ended_proves_nothing_and_is_recognised(method):
+    value = {
+        "shared_secret": (b"x-webhook-key", KEY),
+        "bearer": (b"authorization", b"Bearer " + KEY),
+        "hmac": (b"x-signature", signature("sha256", KEY, b"{}").encode()),
+    }[method]
+    ended = replace(live(method), id="old", ends_at=NOW)
+    verdict = METHODS[method].verify({}, [live(method, b"another-secret-0123456789"), ended], request(value))
+    assert not verdict.accepted
+    assert "accepted before" in verdict.evidence["hint"]
+    later = replace(ended, ends_at=NOW + 0.001)
+    assert METHODS[method].verify({}, [later], request(value)).secret_id == "old"
+
+
 NASTY = [
     b"",
     b"\x00",
@@ -175,3 +247,25 @@ def test_no_bytes_make_verification_raise_or_pass(method):
 def test_an_unknown_source_is_always_refused(value):
     verdict = verify_unknown(request((b"authorization", value), (b"x-signature", value)))
     assert (verdict.accepted, verdict.reason) == (False, "source_unknown")
+
+
+@pytest.mark.parametrize("size", [10, 10_000, 100_000])
+@pytest.mark.parametrize("sender", [one for one in SENDERS if one.method == "hmac"], ids=lambda sender: sender.name)
+def test_an_unknown_source_hashes_the_body_as_often_as_a_wrong_secret(monkeypatch, sender, size):
+    """What the time of an answer could tell apart: how often the whole body is hashed."""
+    body = sender.body if sender.name in ("linear", "twilio", "twilio, JSON") else b"x" * size
+    post = sender.sign(sender.other_secret, "https://portal.example.com/in/key", body, NOW)
+    sent = InboundRequest(
+        "POST", tuple((name.lower().encode(), value) for name, value in post.headers), post.body, NOW, post.url
+    )
+    method = METHODS["hmac"]
+    preset = PRESETS.get(sender.creation.get("preset", ""))
+    given = {name: value for name, value in sender.creation.get("auth", {}).items() if name != "method"}
+    config = method.clean_config(preset.config_with(given) if preset else given)
+    hashed = []
+    digest = hmac.digest
+    monkeypatch.setattr(hmac, "digest", lambda *values: hashed.append(values) or digest(*values))
+    assert not method.verify(config, [LiveSecret("s1", value=sender.secret.encode())], sent).accepted
+    wrong, hashed[:] = len(hashed), []
+    verify_unknown(sent)
+    assert len(hashed) == wrong

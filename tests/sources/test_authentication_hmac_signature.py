@@ -106,8 +106,8 @@ def test_a_secret_without_a_key_is_never_used(key):
     assert verify(forged, key=key).reason == "no_secret"
 
 
-@pytest.mark.parametrize("name", ["md5", "sha512", "", "none"])
-def test_only_the_two_algorithms_can_be_chosen(name):
+@pytest.mark.parametrize("name", ["md5", "sha384", "", "none"])
+def test_only_known_algorithms_can_be_chosen(name):
     if name:
         with pytest.raises(ConfigError):
             METHOD.clean_config({"algorithm": name})

@@ -9,7 +9,8 @@ import jwt
 import pytest
 
 from sources.authentication import METHODS, ConfigError, InboundRequest, LiveSecret
-from sources.authentication.json_web_token import claims_match
+from sources.authentication.token_claims import mismatched_claims
+from tests.attack.tokens import TOKENS
 
 METHOD = METHODS["jwt"]
 CONFIG = METHOD.clean_config({})
@@ -225,44 +226,231 @@ def test_two_authorization_headers_are_refused():
 
 @pytest.mark.spec("D3")
 @pytest.mark.parametrize(
-    ("claims", "body", "same"),
+    ("claims", "body", "wrong"),
     [
-        ({}, {"a": 1}, True),
-        ({"iat": 5}, {"a": 1}, True),
-        ({"a": 1}, {"a": 1, "b": 2}, True),
-        ({"a": 1}, {"a": 1.0}, True),
-        ({"a": 1}, {"a": 2}, False),
-        ({"a": 1}, {"a": "1"}, False),
-        ({"a": 1}, {"a": True}, False),
-        ({"a": 0}, {"a": None}, False),
-        ({"a": {"b": [1, None]}}, {"a": {"b": [1, None]}}, True),
-        ({"a": {"b": [1, True]}}, {"a": {"b": [1, 1]}}, False),
-        ({"a": {"b": 1}}, {"a": {"b": 1, "c": 2}}, False),
-        ({"a": [1, 2]}, {"a": [2, 1]}, False),
-        ({"a": []}, {"a": {}}, False),
+        ({}, {"a": 1}, []),
+        ({"iat": 5}, {"a": 1}, []),
+        ({"a": 1}, {"a": 1, "b": 2}, []),
+        ({"a": 1}, {"a": 1.0}, []),
+        ({"a": 1}, {"a": 2}, ["a"]),
+        ({"a": 1}, {"a": "1"}, ["a"]),
+        ({"a": 1}, {"a": True}, ["a"]),
+        ({"a": 0}, {"a": None}, ["a"]),
+        ({"a": {"b": [1, None]}}, {"a": {"b": [1, None]}}, []),
+        ({"a": {"b": [1, True]}}, {"a": {"b": [1, 1]}}, ["a"]),
+        ({"a": {"b": 1}}, {"a": {"b": 1, "c": 2}}, ["a"]),
+        ({"a": [1, 2]}, {"a": [2, 1]}, ["a"]),
+        ({"a": []}, {"a": {}}, ["a"]),
+        ({"a": float("inf")}, {"a": float("inf")}, ["a"]),
+        ({"a": 2**53 + 1}, {"a": float(2**53)}, ["a"]),
+        ({"a": 1, "b": 1, "c": 1}, {"a": 2, "b": 1, "c": 2}, ["a", "c"]),
+        ({"sub": "ada"}, {"sub": "eve"}, ["sub"]),
+        ({"iat": 1, "exp": 2, "nbf": 3, "jti": "x"}, {"iat": 9, "exp": 9, "nbf": 9, "jti": 9}, []),
     ],
 )
-def test_claims_that_repeat_a_field_must_have_its_value(claims, body, same):
-    assert claims_match(claims, body) is same
+def test_claims_that_repeat_a_field_must_have_its_value(claims, body, wrong):
+    assert mismatched_claims(claims, body) == wrong
+
+
+def check_opened(claims, body, **settings):
+    return METHOD.check_opened(METHOD.clean_config(settings), claims, body)
 
 
 @pytest.mark.spec("D3")
 @pytest.mark.parametrize(
-    ("body", "reason"),
+    ("body", "agrees"),
     [
-        (b'{"Username":"Admin","x":1}', ""),
-        (b'{"x":1}', ""),
-        (b'{"Username":"admin"}', "claims_mismatch"),
-        (b'{"Username":"Admin","Username":"Admin"}', "claims_mismatch"),
-        (b'["Admin"]', "claims_mismatch"),
-        (b"not json", "claims_mismatch"),
-        (b"[" * 100_000, "claims_mismatch"),
+        (b'{"Username":"Admin","x":1}', True),
+        (b'\xef\xbb\xbf{"Username":"Admin"}', True),
+        (b'{"x":1}', True),
+        (b'{"Username":"admin"}', False),
+        (b'{"Username":"Admin","Username":"Admin"}', False),
+        (b'["Admin"]', False),
+        (b"not json", False),
+        (b"", False),
+        (b"[" * 100_000, False),
+    ],
+    ids=["same", "with a mark", "absent", "other", "twice", "array", "text", "empty", "deep"],
+)
+def test_the_opened_body_must_agree_with_the_claims(body, agrees):
+    claims = {"iat": NOW, "Username": "Admin"}
+    verdict = check_opened(claims, body)
+    if agrees:
+        assert verdict is None
+    else:
+        assert (verdict.accepted, verdict.reason) == (False, "claims_mismatch")
+        assert verdict.evidence == {"claims": "Username"}
+    assert check_opened(claims, body, claims_match_body=False) is None
+
+
+@pytest.mark.spec("D3")
+@pytest.mark.parametrize("body", [b"not json", b"[1]", b'{"iat": 1}', b""], ids=["text", "array", "iat", "empty"])
+def test_a_token_that_repeats_nothing_fits_any_body(body):
+    assert check_opened({}, body) is None
+    assert check_opened({"iat": NOW, "exp": NOW + 9, "jti": "1"}, body) is None
+    assert check_opened({"Timestamp": NOW, "iss": "them"}, body) is None
+
+
+def test_verifying_does_not_look_at_the_body():
+    """It may be compressed still: the door asks again once it is open."""
+    verdict = verify(token({"iat": NOW, "Username": "Admin"}), body=b'{"Username": "Eve"}')
+    assert verdict.accepted
+    assert check_opened(verdict.claims, b'{"Username": "Eve"}').reason == "claims_mismatch"
+
+
+def test_the_names_of_wrong_claims_are_shown_in_bounds_and_without_values():
+    claims = {f"claim-{number}\x00\ud800": f"value-{number}" for number in range(20)} | {"x" * 500: 1}
+    verdict = check_opened(claims, json.dumps(dict.fromkeys(claims)).encode())
+    assert len(verdict.evidence["claims"]) < 700
+    assert verdict.evidence["claims"].endswith(", …")
+    assert "value" not in verdict.evidence["claims"]
+    verdict.evidence["claims"].encode()
+    assert "\x00" not in verdict.evidence["claims"]
+
+
+# ── Once ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def once(claims, *, now=NOW, **settings):
+    return METHOD.once(METHOD.clean_config(settings), claims, float(now))
+
+
+@pytest.mark.spec("D3")
+@pytest.mark.parametrize(
+    ("claims", "seconds"),
+    [
+        ({"iat": NOW}, 361),
+        ({"iat": NOW - 360}, 1),
+        ({"iat": NOW + 60}, 421),
+        ({"Timestamp": NOW - 100.5}, 260),
+        ({"iat": NOW, "Timestamp": NOW - 100}, 261),
+        ({"exp": NOW + 10}, 71),
+        ({"iat": NOW, "exp": NOW + 10}, 71),
+        ({"iat": NOW, "exp": NOW + 7200}, 361),
     ],
 )
-def test_a_source_can_demand_that_the_body_agrees(body, reason):
-    sent = token({"iat": NOW, "Username": "Admin"})
-    assert verify(sent, body=body, claims_match_body=True).reason == reason
-    assert verify(sent, body=body).accepted
+def test_a_jti_is_remembered_until_its_token_is_too_old(claims, seconds):
+    digest, remembered = once({**claims, "jti": "7"})
+    assert (digest, remembered) == (sha256(b"7").digest()[:16], seconds)
+    sent = raw_token(json.dumps({**claims, "jti": "7"}).encode())
+    assert verify(sent).accepted
+    assert not verify(sent, now=NOW + seconds).accepted, "forgotten before it was refused for its age"
+
+
+def test_what_is_remembered_depends_on_the_whole_jti():
+    names = ["7", "8", " 7", "j" * 256, "j" * 255 + "k", "\ud800", "é"]
+    assert len({once({"iat": NOW, "jti": name})[0] for name in names}) == len(names)
+
+
+@pytest.mark.spec("D3")
+def test_whether_a_token_counts_once_is_the_source_s_choice():
+    named, nameless = {"iat": NOW, "jti": "7"}, {"iat": NOW}
+    assert once(named) is not None
+    assert once(named, single_use="required") is not None
+    assert once(named, single_use="accept") is None
+    assert once(nameless) is None
+    assert verify(token(nameless)).accepted
+    assert verify(token(nameless), single_use="required").reason == "jti_missing"
+    assert verify(token(named), single_use="required").accepted
+
+
+def test_a_token_that_counts_once_has_an_end():
+    sent = token({"jti": "7"})
+    assert verify(sent, require_timestamp=False).reason == "token_unbounded"
+    assert verify(sent, require_timestamp=False, single_use="accept").accepted
+
+
+# ── Attacks and evidence ─────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.spec("B2", "D3")
+@pytest.mark.parametrize("case", TOKENS, ids=lambda case: case.name)
+def test_what_somebody_might_try(case):
+    secret, key_id = METHOD.prefix + "s" * 43, "0123456789ab"
+    live = LiveSecret("s1", key_id=key_id, value=secret.encode())
+    sent = case.build(secret, key_id, float(NOW))
+    verdict = verify(sent.encode("latin-1"), secrets=[live])
+    assert (verdict.reason, verdict.accepted) == (case.reason, not case.reason)
+    told = f"{verdict.detail} {dict(verdict.evidence)}"
+    assert secret not in told
+    assert not [part for part in sent.removeprefix("Bearer ").split(".") if len(part) > 15 and part in told]
+
+
+@pytest.mark.spec("B5")
+@pytest.mark.parametrize(
+    ("header", "shown"),
+    [
+        ({"alg": "HS256", "kid": "0123456789ab"}, {"alg": "HS256", "key": "known", "key_id": "0123456789ab"}),
+        ({"alg": "HS256", "kid": "ba9876543210"}, {"alg": "HS256", "key": "ended", "key_id": "ba9876543210"}),
+        ({"alg": "HS256", "kid": "ffffffffffff"}, {"alg": "HS256", "key": "unknown", "key_id": "ffffffffffff"}),
+        ({"alg": "HS256", "kid": "their own"}, {"alg": "HS256", "key": "unknown"}),
+        ({"alg": "RS256"}, {"alg": "RS256", "key": "missing"}),
+        ({"kid": 7}, {"alg": "missing", "key": "missing"}),
+        ({"alg": "<script>", "kid": ""}, {"alg": "no name of an algorithm", "key": "missing"}),
+    ],
+)
+def test_a_refusal_says_which_key_and_algorithm_the_token_named(header, shown):
+    live = LiveSecret("s1", key_id="0123456789ab", value=KEY)
+    ended = LiveSecret("s2", key_id="ba9876543210", value=KEY, ends_at=NOW - 1.0)
+    sent = raw_token(b'{"iat":%d}' % NOW, key=b"z" * 32, header=json.dumps(header).encode())
+    verdict = verify(sent, secrets=[live, ended])
+    assert not verdict.accepted
+    assert {"secrets_tried": 1, **shown}.items() <= verdict.evidence.items()
+
+
+@pytest.mark.spec("B5")
+@pytest.mark.parametrize(
+    ("claims", "shown"),
+    [
+        ({"iat": NOW - 4000}, {"age": 4000}),
+        ({"iat": NOW + 4000}, {"clock_difference": -4000}),
+        ({"iat": NOW, "nbf": NOW + 100}, {"clock_difference": -100}),
+        ({"exp": NOW - 100}, {"clock_difference": 100}),
+        ({"exp": "soon"}, {"claims": "exp"}),
+        ({"iat": NOW, "jti": 7}, {"claims": "jti"}),
+    ],
+)
+def test_a_refusal_says_how_far_the_clocks_are_apart(claims, shown):
+    verdict = verify(raw_token(json.dumps(claims).encode()))
+    assert shown.items() <= verdict.evidence.items()
+
+
+# ── Settings ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.spec("D3")
+@pytest.mark.parametrize(
+    ("given", "keys"),
+    [
+        (["Username", "Site"], ["Username", "Site"]),
+        ([], []),
+        ({"Username": "Admin", "CommandParams": {"Artifact": None}}, ["Username", "CommandParams"]),
+        ('{"Username": "Admin", "Site": "x"}', ["Username", "Site"]),
+        ('["Username"]', ["Username"]),
+        ("Username, Site\nCommandParams", ["Username", "Site", "CommandParams"]),
+        (["Start Time", "Start Time"], ["Start Time"]),
+    ],
+)
+def test_the_payload_s_fields_come_from_a_sample_body_or_a_list(given, keys):
+    for name in ("sample_keys", "sample_body"):
+        config = METHOD.clean_config({name: given})
+        assert config["sample_keys"] == keys
+        assert "sample_body" not in config
+        assert "Admin" not in str(config), "values of the sample are not kept"
+    again = METHOD.clean_config(config)
+    assert again == config
+    assert METHOD.clean_config({**config, "sample_body": '{"Other": 1}'})["sample_keys"] == ["Other"]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [7, [7], "{", "[1, 2]", [""], ["x" * 129], ["a\x00b"], ["\ud800"], [f"k{n}" for n in range(51)], "7"],
+    ids=["number", "numbers", "cut", "numbers in text", "empty", "long", "nul", "half", "many", "digit"],
+)
+def test_what_is_no_list_of_keys_is_refused(given):
+    with pytest.raises(ConfigError) as caught:
+        METHOD.clean_config({"sample_keys": given})
+    assert list(caught.value.errors) == ["sample_keys"]
 
 
 def test_a_public_key_file_is_no_secret():
@@ -273,7 +461,8 @@ def test_a_public_key_file_is_no_secret():
 @pytest.mark.parametrize(
     "settings",
     [{"max_age_seconds": 0}, {"max_age_seconds": "long"}, {"leeway_seconds": 301},
-     {"leeway_seconds": True}, {"require_timestamp": "maybe"}, {"claims_match_body": 2}],
+     {"leeway_seconds": True}, {"require_timestamp": "maybe"}, {"claims_match_body": 2},
+     {"single_use": "twice"}],
 )  # fmt: skip
 def test_settings_out_of_range_are_refused(settings):
     with pytest.raises(ConfigError) as caught:

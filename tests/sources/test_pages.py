@@ -4,9 +4,11 @@ import re
 from datetime import timedelta
 
 import pytest
+from django.utils.html import escape
 
 from sources.authentication import METHODS
 from sources.models import Source
+from sources.presets import PRESETS
 from tenants.models import Site
 from tenants.scope import tenant_scope
 
@@ -15,7 +17,10 @@ from tenants.scope import tenant_scope
 def make(cast):
     def make_source(name="Orders", method="hmac", config=None):
         with tenant_scope(cast.tenant.pk):
-            return Source.objects.create_with_secret(cast.tenant, cast.owner, name, method, config or {})[0]
+            later = not METHODS[method].makes_secret
+            return Source.objects.create_with_secret(
+                cast.tenant, cast.owner, name, method, config or {}, secret_later=later
+            )[0]
 
     return make_source
 
@@ -92,6 +97,35 @@ def test_there_is_a_tile_for_each_method(browser, cast):
             assert f'id="f-{method.name}-{setting.name}"' in page
 
 
+@pytest.mark.spec("P18", "B3")
+def test_there_is_a_tile_for_each_preset_that_asks_for_what_it_needs(browser, cast):
+    page = text(browser(cast.owner).get("/sources/create/"))
+    for preset in PRESETS.values():
+        assert f'name="preset" value="{preset.name}"' in page
+        part = page.split(f'data-show-when="preset={preset.name}"')[1].split("</details>")[0]
+        assert ("secret_later" in part) is (preset.secret_from == "sender")
+        assert ("Generate a strong secret" in part) is (preset.secret_from == "portal")
+        assert escape(preset.asks_for) in part
+        assert preset.docs in part
+
+
+@pytest.mark.spec("B3")
+def test_a_source_that_waits_for_its_secret_says_so(browser, cast):
+    with tenant_scope(cast.tenant.pk):
+        source, secret = Source.objects.create_with_secret(
+            cast.tenant, cast.owner, "Pay", "hmac", PRESETS["stripe"].config, secret_later=True, preset="stripe"
+        )
+    assert secret is None
+    client = browser(cast.owner)
+    assert "Its secret is missing" in text(client.get(detail(source)))
+    with tenant_scope(cast.tenant.pk):
+        source.rotate_secret(timedelta(0), "whsec_0123456789abcdef")
+    page = text(client.get(detail(source)))
+    assert "Its secret is missing" not in page
+    assert "Stripe" in page
+    assert "{timestamp}.{body}" in page
+
+
 @pytest.mark.spec("P9")
 def test_none_has_a_warning_that_must_be_ticked(browser, cast):
     page = text(browser(cast.owner).get("/sources/create/"))
@@ -159,7 +193,9 @@ def test_a_token_source_shows_templates_to_copy(browser, cast, make):
     page = text(browser(cast.owner).get(detail(source)))
     assert page.count(key_id) >= 3
     assert "Timestamp" in page
-    assert "Token header" in page
+    assert "Payload, for example" in page
+    assert "Choose fields" in page
+    assert "Choose fields" not in text(browser(cast.member).get(detail(source)))
 
 
 @pytest.mark.parametrize("method", METHODS)
