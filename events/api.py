@@ -1,19 +1,30 @@
 """The endpoints of events: what arrived, and publishing from the tenant's own backend."""
 
+import base64
+from collections.abc import Sequence
+from uuid import UUID
+
 from django.db import connection
+from django.db.models import Case, F, Func, IntegerField, TextField, When
+from django.db.models.functions import Cast, Coalesce, Length
 from django.http import HttpResponse
+from django.utils import timezone
+from django_filters.utils import translate_validation
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import mixins, status
 from rest_framework.decorators import action
-from rest_framework.exceptions import NotFound
+from rest_framework.exceptions import NotFound, ValidationError
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.response import Response
 
 from events.arrivals import KeptEvent
+from events.export import FORMATS, ROWS, Kind, response_of, sized
+from events.identity import identify
 from events.intake import projection
+from events.looking import SearchPagination
 from events.models import Event, Receipt
-from events.search import EventFilter, ReceiptFilter, bounded_time
+from events.search import EventFilter, ReceiptFilter
 from events.serializers import (
     EventDetailSerializer,
     EventSerializer,
@@ -40,6 +51,17 @@ class BytesRenderer(BaseRenderer):
         return data
 
 
+class CSVRenderer(BytesRenderer):
+    media_type = "text/csv"
+    format = "csv"
+
+
+class NDJSONRenderer(BytesRenderer):
+    media_type = "application/x-ndjson"
+    format = "ndjson"
+
+
+FILES = [JSONRenderer, NDJSONRenderer, CSVRenderer]  # the first answers whoever accepts anything
 RAW = extend_schema(
     responses={(200, "application/octet-stream"): OpenApiTypes.BINARY},
     summary="Download the bytes received",
@@ -60,17 +82,78 @@ def as_attachment(content: bytes, name: str) -> HttpResponse:
     )
 
 
+EXPORT = extend_schema(
+    parameters=[
+        OpenApiParameter("as", enum=list(FORMATS), default="ndjson", description="Kind of file."),
+        OpenApiParameter("format", exclude=True),
+        OpenApiParameter("before", OpenApiTypes.UUID, description="Only what is older: where an export was cut."),
+    ],
+    filters=True,
+    responses={(200, "application/x-ndjson"): OpenApiTypes.STR, (200, "text/csv"): OpenApiTypes.STR},
+    summary="Export what a search finds",
+    description=f"The filters of the list; newest first, at most {ROWS:,} rows. A file that ends early says so in its "
+    'last line: `{"cut": {"rows", "reason", "before"}}`, in CSV a comment. CSV cells that a spreadsheet would '
+    "take for a formula have an apostrophe in front. Each export stands in the audit log.",
+)
+
+
 class ArrivedViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, TenantViewSet):
-    """Lists leave bodies out, and their search ends in a bounded time."""
+    """Lists leave bodies out, and their search is bounded: it looks at so many rows and then says how far it got."""
 
     lookup_value_converter = "uuid"
+    pagination_class = SearchPagination
+    exported: Kind
 
-    def list(self, request, *args, **kwargs):
-        with bounded_time():
-            return super().list(request, *args, **kwargs)
+    def filter_queryset(self, queryset):
+        """The filter is kept for the paginator, which looks in slices."""
+        found = super().filter_queryset(queryset)
+        self.wanted = self.filterset_class(self.request.query_params, queryset=queryset)
+        return found
+
+    def export_file(self, request):
+        """The filters, `as` and `before` as query parameters; every export leaves an entry in the audit log."""
+        query = request.query_params
+        wanted = self.filterset_class(query, queryset=sized(super().get_queryset(), self.exported))
+        known = {*wanted.filters, "as", "before"}
+        if unknown := sorted(set(query) - known):
+            sentence = f"The export knows no such parameter. It knows {', '.join(sorted(known))}."
+            raise ValidationError({name: [sentence] for name in unknown})
+        if wanted.errors:
+            raise translate_validation(wanted.errors)
+        form = query.get("as", "ndjson")
+        if form not in FORMATS:
+            raise ValidationError({"as": [f"One of {', '.join(FORMATS)}."]})
+        try:
+            before = UUID(query["before"]) if "before" in query else None
+        except ValueError:
+            raise ValidationError({"before": ["An id."]}) from None
+        filters = {name: query.getlist(name) for name in sorted(wanted.given)}
+        self.audit(f"{self.exported.name}.exported", self.tenant, {"format": form, "filters": filters})
+        return response_of(self.exported, wanted, self.tenant, form, before, timezone.now())
 
 
 ID = [OpenApiParameter("id", OpenApiTypes.UUID, OpenApiParameter.PATH)]
+
+
+def _receipts(ids: Sequence[UUID]):
+    return Receipt.objects.filter(pk__in=ids).defer("body")
+
+
+def _events(ids: Sequence[UUID]):
+    """Bodies come along only where there is no reading of them."""
+    unread = Case(When(data__isnull=True, then=F("body")), default=None)
+    return Event.objects.filter(pk__in=ids).defer("body").annotate(unread=unread)
+
+
+def _exported_event(event: Event) -> dict:
+    row = dict(EventDetailSerializer(event).data)
+    if event.unread is None:
+        return row
+    body = bytes(event.unread)
+    try:
+        return row | {"body": body.decode()}
+    except UnicodeDecodeError:
+        return row | {"body_base64": base64.b64encode(body).decode()}
 
 
 @extend_schema_view(retrieve=extend_schema(parameters=ID))
@@ -79,13 +162,26 @@ class ReceiptViewSet(ArrivedViewSet):
 
     model = Receipt
     filterset_class = ReceiptFilter
+    exported = Kind(
+        name="receipts",
+        columns=ReceiptDetailSerializer.Meta.fields,
+        json_columns=frozenset(),
+        load=_receipts,
+        present=lambda receipt: dict(ReceiptDetailSerializer(receipt).data),
+        size=Coalesce(Length(Cast("headers", TextField())), 0),
+    )
 
     def get_serializer_class(self):
         return ReceiptSerializer if self.action == "list" else ReceiptDetailSerializer
 
     def get_queryset(self):
         queryset = super().get_queryset()
-        return queryset.defer("body", "headers") if self.action == "list" else queryset
+        return queryset.defer("body", "headers", "evidence") if self.action == "list" else queryset
+
+    @EXPORT
+    @action(detail=False, pagination_class=None, renderer_classes=FILES)
+    def export(self, request, *args, **kwargs):
+        return self.export_file(request)
 
     @extend_schema(parameters=ID)
     @RAW
@@ -104,6 +200,14 @@ class EventViewSet(ArrivedViewSet):
 
     model = Event
     filterset_class = EventFilter
+    exported = Kind(
+        name="events",
+        columns=[*EventDetailSerializer.Meta.fields, "body", "body_base64"],
+        json_columns=frozenset({"data"}),
+        load=_events,
+        present=_exported_event,
+        size=Func(F("body"), function="octet_length", output_field=IntegerField()),
+    )
     permissions = {"create": Permission.OPERATE}
 
     def get_serializer_class(self):
@@ -112,6 +216,11 @@ class EventViewSet(ArrivedViewSet):
     def get_queryset(self):
         queryset = super().get_queryset().defer("body")
         return queryset.defer("body", "data") if self.action == "list" else queryset
+
+    @EXPORT
+    @action(detail=False, pagination_class=None, renderer_classes=FILES)
+    def export(self, request, *args, **kwargs):
+        return self.export_file(request)
 
     @extend_schema(
         summary="Publish an event",
@@ -130,6 +239,7 @@ class EventViewSet(ArrivedViewSet):
         wanted = PublishSerializer(data=request.data, context=self.get_serializer_context())
         wanted.is_valid(raise_exception=True)
         item, site = wanted.validated_data["payload"], wanted.validated_data["site"]
+        said = identify({}, (), item.parsed, "")
         event = KeptEvent(
             id=uuid7(),
             tenant_id=self.tenant.pk,
@@ -142,6 +252,8 @@ class EventViewSet(ArrivedViewSet):
             body=item.raw,
             data=projection(item),
             data_problem=item.problem[:200],
+            title=said.title,
+            occurred_at=said.occurred_at,
         )
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL synchronous_commit = on")

@@ -1,156 +1,332 @@
-"""The ingest door for Django: `POST /in/<key>` and `/in/<key>/<site>`.
+"""The ingest door: a bare ASGI application in front of Django, for `/in/<key>` and `/in/<key>/<site>`.
 
-It only adapts: the request becomes an `Arrival`, the answer of `intake.receive` a response. No session, no
-CSRF, no content negotiation and no parsing; every method comes through, so that a 405 is recorded too.
+Hundreds of requests are under way in one process: each is read and examined here, in the event loop, and waits for
+the commit that it shares with the others (`events.commits`). Refusals and notes of use are written afterwards, in a
+thread: no sender waits for them.
 """
 
-import json
-from functools import cache, partial
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from functools import lru_cache, partial
+from typing import Any, TypeVar
 
+import psycopg
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse, UnreadablePostError
+from django.db import Error as DatabaseFailure
+from django.db import connection
 from django.utils import timezone
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiResponse, extend_schema, inline_serializer
-from rest_framework import serializers
-from rest_framework.renderers import JSONRenderer
-from rest_framework.views import APIView
 
-from events.arrivals import PROBLEM, Answer, Arrival, Headers, problem
-from events.intake import Intake
-from events.store import DatabaseStore
-from events.wakeup import ROUTE, wake
-from sources.registry import DatabaseRegistry
-from tenants.addresses import client_address
+from events.arrivals import Accepted, Answer, Arrival, KeptReceipt, problem
+from events.bounds import Application, Receive, Scope, Send, declared_length
+from events.commits import GroupCommit, Unavailable
+from events.decoding import is_packed
+from events.intake import (
+    OUTAGE_RETRY_AFTER,
+    Doorway,
+    DoorwayRegistry,
+    Refused,
+    examine,
+    for_page,
+    refusal,
+    told_sender,
+    unknown,
+)
+from events.limits import RateLimiter
+from events.store import DatabaseStore, in_short
+from events.wakeup import ROUTE, LoopWakeup
+from sources.live_registry import LiveRegistry
+from tenants.addresses import address_behind
+from tenants.async_scope import Line, system_connection
+from vault.credentials import TOUCH_INTERVAL
 
-CHUNK = 65_536
-CONTRACT = {
-    "tags": ["ingest"],
-    "description": (
-        "One event, or several: JSON objects and arrays, JSON lines or text, as the source is set up. The request "
-        "proves who sent it in the way the source asks for. 202 is answered once everything is kept; after 503, or no "
-        "answer, send again. Any other answer stays the same until the request is corrected."
-    ),
-    "request": {
-        "application/json": OpenApiTypes.ANY,
-        "text/plain": OpenApiTypes.STR,
-        "application/octet-stream": OpenApiTypes.BINARY,
-    },
-    "responses": {
-        202: inline_serializer(
-            "Acknowledgement", {"receipt": serializers.UUIDField(), "events": serializers.IntegerField()}
-        ),
-        **{
-            (code, PROBLEM): OpenApiResponse(OpenApiTypes.OBJECT, description="Problem details (RFC 9457).")
-            for code in (400, 401, 404, 405, 411, 413, 415, 422, 503)
-        },
-    },
-}
+PREFIX = "/in/"
+READ_SECONDS = 30  # for a whole body
+MAX_READING_BYTES = 128_000_000  # of bodies that have not arrived whole
+THREAD_BYTES = 65_536  # a larger body is examined in a thread, so that the small ones need not wait for it
+QUICK_BYTES = 2048  # a smaller one is not, whatever it holds
+MANY = 1000  # line feeds, commas and closing brackets: it may be as many events
+MAX_NOTES = 2000
+NOTES_INTERVAL = 0.1  # seconds
+WAKEUP_SECONDS = 2  # for the look whether a wake-up is on its way already
 
+logger = logging.getLogger(__name__)
 
-@cache
-def intake() -> Intake:
-    """This process's one intake: its store remembers what it has recorded lately."""
-    return Intake(DatabaseRegistry(), DatabaseStore(), partial(wake, ROUTE), settings.INGEST_MAX_BYTES)
+T = TypeVar("T")
+R = TypeVar("R")
+
+AWAY = problem(503, {"Retry-After": str(OUTAGE_RETRY_AFTER)})
 
 
-def arrival_of(request: HttpRequest, key: str, site: str | None) -> Arrival:
-    """The request as it stood on the wire, as far as this server lets us see it."""
-    scope = getattr(request, "scope", None)
-    headers = asgi_headers(scope["headers"]) if scope else wsgi_headers(request.META)
-    return Arrival(
-        method=request.method or "",
-        ingest_key=key,
-        site_slug=site,
-        headers=headers,
-        body=read_body(request, settings.INGEST_MAX_BYTES),
-        client_address=client_address(request),
-        received_at=timezone.now(),
-        headers_folded=scope is None,
-    )
+class SenderGone(Exception):
+    """The sender went away before the body was whole."""
 
 
-def asgi_headers(pairs) -> Headers:
-    return tuple((bytes(name).lower(), bytes(value)) for name, value in pairs)
+class Notes:
+    """Refusals and uses, gathered and written by a thread every NOTES_INTERVAL. Bounded: too much is dropped."""
+
+    def __init__(self, store: DatabaseStore) -> None:
+        self._store = store
+        self._refusals: list[KeptReceipt] = []
+        self._used: list[Accepted] = []
+        self._noted: dict[tuple[object, str | None], float] = {}
+
+    def refused(self, receipt: KeptReceipt) -> None:
+        if len(self._refusals) < MAX_NOTES:
+            self._refusals.append(receipt)
+
+    def used(self, accepted: Accepted) -> None:
+        """At most once in TOUCH_INTERVAL for each source and secret."""
+        name = accepted.receipt.source_id, accepted.secret_id
+        now = time.monotonic()
+        if now - self._noted.get(name, float("-inf")) >= TOUCH_INTERVAL.total_seconds():
+            if len(self._noted) >= 50 * MAX_NOTES:
+                self._noted.clear()
+            self._noted[name] = now
+            self._used.append(accepted)
+
+    async def write_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(NOTES_INTERVAL)
+            try:
+                await self.write()
+            except Exception as error:  # what comes later must be noted all the same
+                logger.error("Refused requests could not be noted: %s.", in_short(error))
+
+    async def write(self) -> None:
+        refusals, self._refusals = self._refusals, []
+        used, self._used = self._used, []
+        if refusals:
+            await asyncio.to_thread(_letting_go, self._store.refuse, refusals)
+        if used:
+            await asyncio.to_thread(_letting_go, self._store.touch, used)
 
 
-def wsgi_headers(meta) -> Headers:
-    """Rebuilt from CGI variables: order and duplicates are lost, and `_` was `-` (servers drop real ones)."""
-    names = {name: name.removeprefix("HTTP_") for name in meta if name.startswith("HTTP_")}
-    names |= {name: name for name in ("CONTENT_TYPE", "CONTENT_LENGTH") if meta.get(name)}
-    return tuple(
-        (name.lower().replace("_", "-").encode(), str(meta[variable]).encode("latin-1", "replace"))
-        for variable, name in names.items()
-    )
+class Door:
+    """Answers `/in/…` itself and passes everything else on to `app`."""
 
+    def __init__(self, app: Application, max_bytes: int, wake: Callable[[], None] | None = None) -> None:
+        self.app = app
+        self.max_bytes = max_bytes
+        self._given_wake = wake
+        self.limiter = RateLimiter()
+        self.reading_bytes = 0
+        self._reading: dict[asyncio.Task[Any] | None, float] = {}  # by when its body has to be whole
+        self._open = False
+        self._starting: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
-def read_body(request: HttpRequest, limit: int) -> bytes | None:
-    """At most one byte more than `limit`; None where a WSGI server does not tell the length (chunked)."""
-    if not hasattr(request, "scope") and "HTTP_TRANSFER_ENCODING" in request.META:
-        return None
-    body = bytearray()
-    while len(body) <= limit and (chunk := request.read(min(CHUNK, limit + 1 - len(body)))):
-        body += chunk
-    return bytes(body)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(PREFIX):
+            if not self._open:
+                await self.start()
+            await self._take(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close"})  # 403; Django would raise
+        else:
+            await self.app(scope, receive, send)
 
+    async def start(self) -> None:
+        """Connect to the database; once, however many ask. Bound to the running event loop."""
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start())
+        await asyncio.shield(self._starting)
 
-class IngestDoor(APIView):
-    """Where systems outside post to."""
+    async def stop(self) -> None:
+        """Keep and note what is under way, then let go of the database."""
+        if self._starting is None:
+            return
+        await self._starting
+        self._open = False
+        await self.commits.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.notes.write()
+        await self.registry.close()
+        await self.line.close()
+        self._starting = None
 
-    authentication_classes = ()
-    permission_classes = ()
-    parser_classes = ()
-    default_response_headers = {}
+    async def _start(self) -> None:
+        self.registry: LiveRegistry[Doorway] = LiveRegistry(
+            partial(_letting_go, DoorwayRegistry().find), system_connection
+        )
+        self._redirects = settings.SECURE_SSL_REDIRECT  # settings are slow to ask, and these are asked of every request
+        self._proxies = settings.TRUSTED_PROXIES
+        self._hsts_seconds = settings.SECURE_HSTS_SECONDS
+        self.line = Line(system_connection, WAKEUP_SECONDS)
+        self.wake = self._given_wake or LoopWakeup(ROUTE, self.line).wake
+        self.commits = GroupCommit(system_connection)
+        self.notes = Notes(DatabaseStore())
+        self.commits.start()
+        background: list[Coroutine[Any, Any, None]] = [
+            self.registry.listen(),
+            self.notes.write_for_ever(),
+            self._end_slow_readings(),
+        ]
+        self._tasks = [asyncio.create_task(coroutine) for coroutine in background]
+        await self.commits.connected()
+        self._open = True
 
-    def perform_content_negotiation(self, request, force=False):
-        """The answer is JSON whatever the sender says it accepts: a 406 would lose an event."""
-        return JSONRenderer(), JSONRenderer.media_type
+    async def _end_slow_readings(self) -> None:
+        """Looks once a second, because a timer for each request would cost more than most requests do."""
+        while True:
+            await asyncio.sleep(1)
+            now = time.monotonic()
+            for task in [task for task, end in self._reading.items() if end <= now]:
+                task.cancel()
 
-    def receive(self, request, key: str, site: str | None = None) -> HttpResponse:
+    async def _live(self, receive: Receive, send: Send) -> None:
+        """ASGI's lifespan protocol: connect before the first request, finish what is under way after the last."""
+        await receive()
+        await self.start()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _take(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._redirects and not _is_secure(scope):
+            await self.app(scope, receive, send)  # Django's SecurityMiddleware sends it to https
+            return
+        reading = asyncio.current_task()
+        self._reading[reading] = time.monotonic() + READ_SECONDS
         try:
-            arrival = arrival_of(request._request, key, site)
-        except UnreadablePostError:  # the sender went away
-            return present(problem(400))
-        return present(intake().receive(arrival), with_body=request.method != "HEAD")
+            body = await self._read(scope, receive)
+        except SenderGone:
+            return
+        except asyncio.CancelledError:
+            if self._reading[reading] > time.monotonic():
+                raise
+            reading.uncancel()  # it was `_end_slow_readings`
+            await _send(problem(408), send, self._hsts_seconds)
+            return
+        finally:
+            del self._reading[reading]
+        answer = AWAY if body is None else await self._receive(_arrival(scope, body, self._proxies))
+        await _send(answer, send, self._hsts_seconds, with_body=scope["method"] != "HEAD")
 
-    @extend_schema(operation_id="ingest", summary="Send events to a source", **CONTRACT)
-    def post(self, request, key: str, site: str | None = None) -> HttpResponse:
-        return self.receive(request, key, site)
+    async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
+        """At most one chunk more than any request may have; None where too many bodies are on their way already."""
+        if declared_length(scope["headers"]) > self.max_bytes:
+            return b""
+        message = await receive()
+        body = message.get("body", b"")
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            return bytes(body)
+        chunks, size = [], 0
+        try:
+            while True:
+                if message["type"] != "http.request":
+                    raise SenderGone
+                chunks.append(message.get("body", b""))
+                size += len(chunks[-1])
+                self.reading_bytes += len(chunks[-1])
+                if size > self.max_bytes or not message.get("more_body", False):
+                    return b"".join(chunks)
+                if self.reading_bytes > MAX_READING_BYTES:
+                    return None
+                message = await receive()
+        finally:
+            self.reading_bytes -= size
 
-    def http_method_not_allowed(self, request, *args, **kwargs) -> HttpResponse:
-        return self.receive(request, *args, **kwargs)
+    async def _receive(self, arrival: Arrival) -> Answer:
+        """`Intake.receive` for many at once. Never raises for what the request holds, nor for an absent database."""
+        try:
+            doorway = self.registry.known(arrival.ingest_key) or await self.registry.find(arrival.ingest_key)
+            if doorway is None:
+                return unknown(arrival, self.max_bytes)
+            try:
+                if _takes_long(arrival):
+                    accepted = await asyncio.to_thread(examine, doorway, arrival, self.limiter, self.max_bytes)
+                else:
+                    accepted = examine(doorway, arrival, self.limiter, self.max_bytes)
+                if isinstance(accepted, Answer):
+                    return accepted
+                first = await self.commits.keep(accepted)
+                told = told_sender(accepted, first)
+            except Refused as refused:
+                self.notes.refused(refusal(doorway, arrival, refused))
+                return for_page(doorway, arrival, problem(refused.status, refused.headers))
+        except Unavailable:
+            return AWAY
+        except (DatabaseFailure, psycopg.Error, OSError, TimeoutError) as error:
+            logger.error("A request could not be kept and was answered 503: %s", in_short(error))
+            return AWAY
+        if first is None:
+            self.wake()
+        self.notes.used(accepted)
+        return for_page(doorway, arrival, told)
 
-    options = http_method_not_allowed
+
+def _letting_go(work: Callable[[T], R], given: T) -> R:
+    """For a thread: do it, and then give back the thread's connection. No request ends here, so Django would not."""
+    try:
+        return work(given)
+    finally:
+        connection.close()
 
 
-class IngestAnywhere(IngestDoor):
-    """Anything else under `/in/`: a slash at the end is forgiven, the rest is 404 in the door's own words."""
-
-    schema = None
-
-    def receive(self, request, rest: str) -> HttpResponse:
-        key, _, site = rest.rstrip("/").partition("/")
-        return super().receive(request, key, site or None)
-
-    def post(self, request, rest: str) -> HttpResponse:
-        return self.receive(request, rest)
+def _takes_long(arrival: Arrival) -> bool:
+    """Whether a body is large, or may become so: compressed, or of very many events."""
+    body = arrival.body or b""
+    if len(body) <= QUICK_BYTES or len(body) > THREAD_BYTES:
+        return len(body) > THREAD_BYTES
+    if is_packed(body) or any([name == b"content-encoding" for name, _ in arrival.headers]):
+        return True
+    return sum([body.count(one) for one in (b"\n", b",", b"}", b">")]) > MANY
 
 
-class IngestSite(IngestDoor):
-    """The same for one of the tenant's sites."""
-
-    @extend_schema(operation_id="ingest_for_site", summary="Send events of a site to a source", **CONTRACT)
-    def post(self, request, key: str, site: str | None = None) -> HttpResponse:
-        return self.receive(request, key, site)
-
-
-def present(answer: Answer, *, with_body: bool = True) -> HttpResponse:
-    response = HttpResponse(
-        json.dumps(answer.body) if with_body else b"",
-        status=answer.status,
-        content_type=answer.media_type,
-        headers={"Cache-Control": "no-store", **answer.headers},
+def _arrival(scope: Scope, body: bytes, proxies: int = 0) -> Arrival:
+    path = scope["path"]
+    key, _, site = path[len(PREFIX) :].rstrip("/").partition("/")
+    target, query = scope.get("raw_path") or path.encode(), scope["query_string"]
+    return Arrival(
+        scope["method"],
+        key,
+        site or None,
+        tuple(scope["headers"]),
+        body,
+        _client_address(scope, proxies),
+        timezone.now(),
+        (b"%s?%s" % (target, query) if query else target).decode("latin-1"),
     )
-    # Else Django writes the path of every refused request, and with it the ingest key, into the log.
-    response._has_been_logged = True
-    return response
+
+
+def _client_address(scope: Scope, proxies: int) -> str:
+    client = scope.get("client")
+    forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"] if proxies else []
+    return address_behind(client[0] if client else "", forwarded, proxies) or ""
+
+
+def _is_secure(scope: Scope) -> bool:
+    if scope["scheme"] == "https":
+        return True
+    proxy = getattr(settings, "SECURE_PROXY_SSL_HEADER", None)
+    if proxy is None:
+        return False
+    name = proxy[0].removeprefix("HTTP_").replace("_", "-").lower().encode()
+    return any(value.decode("latin-1") == proxy[1] for known, value in scope["headers"] if known == name)
+
+
+async def _send(answer: Answer, send: Send, hsts_seconds: int, *, with_body: bool = True) -> None:
+    body = answer.body if with_body else b""
+    headers = _usual_headers(answer.media_type, len(body), hsts_seconds)
+    if answer.headers:
+        headers = headers + [(name.lower().encode(), value.encode("latin-1")) for name, value in answer.headers.items()]
+    await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+@lru_cache(maxsize=256)
+def _usual_headers(media_type: str, length: int, hsts_seconds: int) -> list[tuple[bytes, bytes]]:
+    headers = [
+        (b"content-type", media_type.encode()),
+        (b"content-length", b"%d" % length),
+        (b"cache-control", b"no-store"),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+    return headers + [(b"strict-transport-security", b"max-age=%d" % hsts_seconds)] * bool(hsts_seconds)

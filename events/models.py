@@ -2,14 +2,31 @@
 
 from datetime import datetime, timedelta
 
-from django.db import models
+from django.db import connection, models
+from django.utils import timezone
 
+from events.alarms import Alarm, AlarmEpisode, AlarmMail
 from events.partitions import Partitioned
 from events.reasons import explain
+from events.schema_models import Schema, SchemaAttachment, SchemaVersion
 from sources.models import Source
 from tenants.ids import lowest_uuid7, time_of
 from tenants.models import Site, Tenant
 from tenants.scope import ScopedManager
+
+__all__ = [
+    "Alarm",
+    "AlarmEpisode",
+    "AlarmMail",
+    "Event",
+    "Inbox",
+    "OnceKey",
+    "Receipt",
+    "Schema",
+    "SchemaAttachment",
+    "SchemaVersion",
+    "Severity",
+]
 
 MATERIAL = {"on_delete": models.DO_NOTHING, "db_constraint": False, "db_index": False}
 
@@ -44,6 +61,7 @@ class Receipt(Partitioned):
 
     `headers` is a list of `[name, value]` with secrets masked. `body` holds the bytes on the wire; it is null
     where the one event made of them holds the very same bytes. Of a refused request only the beginning is kept.
+    `evidence` of a refused one is what helps to see why (`sources.authentication.Verdict`): never a secret.
     `suppressed` counts refusals of the same source that followed within the minute and have no row of their own.
     """
 
@@ -64,6 +82,7 @@ class Receipt(Partitioned):
     body_size = models.PositiveIntegerField(default=0)
     event_count = models.PositiveIntegerField(default=0)
     suppressed = models.PositiveIntegerField(default=0)
+    evidence = models.JSONField(null=True)
 
     objects = ScopedManager.from_queryset(ArrivedQuerySet)()
 
@@ -72,6 +91,10 @@ class Receipt(Partitioned):
         indexes = [
             models.Index("tenant", models.F("id").desc(), name="receipt_tenant_newest"),
             models.Index("source", models.F("id").desc(), name="receipt_source_newest"),
+            models.Index("id", name="receipt_unproven", condition=models.Q(status_code=401)),
+            models.Index(
+                "tenant", models.F("id").desc(), name="receipt_refused_newest", condition=models.Q(status="refused")
+            ),
         ]
 
     def __str__(self):
@@ -100,6 +123,8 @@ class Event(Partitioned):
 
     `source` and `receipt` are null for events that the tenant's own backend published through the API.
     `data` is null where the body is no JSON or breaks a bound; `data_problem` then says which.
+    `occurred_at` and `title` are the sender's own word, where its source says where they stand.
+    `schema_version_id` is the first attached schema that accepts it; `schema_problem` says why none did.
     """
 
     source = models.ForeignKey(Source, null=True, related_name="+", **MATERIAL)
@@ -111,6 +136,10 @@ class Event(Partitioned):
     body = models.BinaryField()
     data = models.JSONField(null=True)
     data_problem = models.CharField(max_length=200, blank=True)
+    title = models.CharField(max_length=200, blank=True)
+    occurred_at = models.DateTimeField(null=True)
+    schema_version_id = models.UUIDField(null=True)
+    schema_problem = models.CharField(max_length=300, blank=True)
 
     objects = ScopedManager.from_queryset(ArrivedQuerySet)()
 
@@ -119,7 +148,7 @@ class Event(Partitioned):
         indexes = [
             models.Index("tenant", models.F("id").desc(), name="event_tenant_newest"),
             models.Index("source", models.F("id").desc(), name="event_source_newest"),
-            models.Index("receipt", name="event_receipt"),
+            models.Index("source", models.F("id").desc(), name="event_unfit", condition=~models.Q(schema_problem="")),
         ]
 
     def __str__(self):
@@ -128,6 +157,47 @@ class Event(Partitioned):
     @property
     def received_at(self):
         return time_of(self.id)
+
+
+class OnceKeyQuerySet(models.QuerySet):
+    def forget_expired(self, limit: int, at: datetime | None = None) -> int:
+        """Delete up to `limit` that bind nobody any more, the oldest first. Returns how many."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "DELETE FROM events_oncekey WHERE (source_id, kind, digest) IN (SELECT source_id, kind, digest"
+                " FROM events_oncekey WHERE expires_at <= %s ORDER BY expires_at LIMIT %s FOR UPDATE SKIP LOCKED)",
+                [at or timezone.now(), limit],
+            )
+            return cursor.rowcount
+
+
+class OnceKey(models.Model):
+    """What a source may send once only: an idempotency key (B6) or the `jti` of a token (D3), by its digest.
+
+    A duplicate is answered with the receipt of the first.
+    """
+
+    class Kind(models.TextChoices):
+        IDEMPOTENCY = "key"
+        JTI = "jti", "Token"
+
+    pk = models.CompositePrimaryKey("source_id", "kind", "digest")
+    source_id = models.UUIDField()
+    kind = models.CharField(max_length=3, choices=Kind.choices)
+    digest = models.BinaryField(max_length=16)
+    tenant = models.ForeignKey(Tenant, related_name="+", **MATERIAL)
+    receipt_id = models.UUIDField()
+    event_count = models.PositiveIntegerField()
+    expires_at = models.DateTimeField()
+
+    objects = ScopedManager.from_queryset(OnceKeyQuerySet)()
+
+    class Meta:
+        ordering = ["expires_at"]
+        indexes = [models.Index("expires_at", name="once_key_expiry")]
+
+    def __str__(self):
+        return f"{self.kind} {self.receipt_id}"
 
 
 class Inbox(models.Model):

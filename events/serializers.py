@@ -10,6 +10,7 @@ from rest_framework import serializers
 from events.classification import TYPE_NAME
 from events.models import Event, Receipt, Severity
 from events.streams import Item, StreamError, split
+from sources.serializers import not_operational
 from tenants.fields import KnownFieldsOnly
 from tenants.models import Site
 
@@ -50,9 +51,14 @@ class ReceiptDetailSerializer(ReceiptSerializer):
         read_only=True,
         help_text="`[name, value]` in the order received; secrets are masked.",
     )
+    evidence = serializers.DictField(
+        read_only=True,
+        allow_null=True,
+        help_text="What helps to see why it was refused: names, counts and beginnings, never a secret.",
+    )
 
     class Meta(ReceiptSerializer.Meta):
-        fields = [*ReceiptSerializer.Meta.fields, "headers"]
+        fields = [*ReceiptSerializer.Meta.fields, "headers", "evidence"]
         read_only_fields = fields
 
 
@@ -61,10 +67,27 @@ class EventSerializer(serializers.ModelSerializer):
     source = serializers.UUIDField(source="source_id", read_only=True, allow_null=True)
     site = serializers.UUIDField(source="site_id", read_only=True, allow_null=True)
     receipt = serializers.UUIDField(source="receipt_id", read_only=True, allow_null=True)
+    schema_version = serializers.UUIDField(
+        source="schema_version_id", read_only=True, allow_null=True, help_text="The schema version that accepts it."
+    )
 
     class Meta:
         model = Event
-        fields = ["id", "received_at", "type", "severity", "source", "site", "receipt", "content_type", "data_problem"]
+        fields = [
+            "id",
+            "received_at",
+            "occurred_at",
+            "type",
+            "severity",
+            "title",
+            "source",
+            "site",
+            "receipt",
+            "schema_version",
+            "schema_problem",
+            "content_type",
+            "data_problem",
+        ]
         read_only_fields = fields
 
 
@@ -84,7 +107,11 @@ class EventDetailSerializer(EventSerializer):
 class PublishSerializer(KnownFieldsOnly, serializers.Serializer):
     """An event that the tenant's own backend publishes. `validated_data["item"]` is the payload as an event's body."""
 
-    type = serializers.RegexField(rf"^{TYPE_NAME.pattern}\Z", help_text="Letters, digits, `.`, `_` and `-`.")
+    type = serializers.RegexField(
+        rf"^{TYPE_NAME.pattern}\Z",
+        validators=[not_operational],
+        help_text="Letters, digits, `.`, `_` and `-`; not beginning with `portal.`.",
+    )
     payload = AnyJSON(help_text="Any JSON value but null.")
     severity = serializers.ChoiceField(choices=Severity.choices, default=Severity.LOW)
     site = serializers.PrimaryKeyRelatedField(

@@ -8,19 +8,19 @@ Constraints first:
   the disk, and a failure to record it never reaches the sender.
 """
 
-import json
 import logging
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 import psycopg
-from django.db import Error, connection
+from django.db import DataError, Error, connection
 from django.db.models import F
 
-from events.arrivals import Accepted, KeptEvent, KeptReceipt
+from events.arrivals import Accepted, First, KeptEvent, KeptReceipt, Once
+from events.columns import Booleans, Bytes, Integers, Moments, Texts, Uuids, teach
 from events.models import Receipt
 from sources.models import Source, SourceCredential
 from tenants.scope import system_scope
@@ -30,93 +30,205 @@ REFUSALS_A_MINUTE = 60  # rows, for each source and process
 
 logger = logging.getLogger(__name__)
 
-_RECEIPTS = """
-    INSERT INTO events_receipt (id, tenant_id, source_id, site_id, status, status_code, reason, detail,
-        client_address, headers, content_type, body, body_size, event_count, suppressed)
-    SELECT id, tenant_id, source_id, site_id, %s, status_code, reason, detail,
-        client_address::inet, headers::jsonb, content_type, body, body_size, event_count, 0
-    FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::int[], %s::text[], %s::text[],
-        %s::text[], %s::text[], %s::text[], %b::bytea[], %s::int[], %s::int[])
-        AS row (id, tenant_id, source_id, site_id, status_code, reason, detail,
-            client_address, headers, content_type, body, body_size, event_count)
+# Statements take their parameters as $1, $2 … (psycopg.RawCursor), columns as `events.columns`.
+_RECEIPT_ROWS = """
+    INSERT INTO events_receipt (id, tenant_id, source_id, site_id, status, status_code, client_address, headers,
+        content_type, body, body_size, event_count, suppressed, reason, detail, evidence)
+    SELECT id, tenant_id, source_id, site_id, $1, status_code, client_address::inet, headers::jsonb,
+        content_type, body, body_size, event_count, 0, reason, detail, evidence::jsonb
+    FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::int[], $7::text[], $8::text[],
+        $9::text[], $10::bytea[], $11::int[], $12::int[], $13::text[], $14::text[], $15::text[])
+        AS row (id, tenant_id, source_id, site_id, status_code, client_address, headers,
+            content_type, body, body_size, event_count, reason, detail, evidence)
 """
-# The inbox row goes in by the same statement: there is no event without one.
-_EVENTS = """
-    WITH kept AS (
-        INSERT INTO events_event (id, tenant_id, source_id, receipt_id, site_id, type, severity,
-            content_type, body, data, data_problem)
-        SELECT id, tenant_id, source_id, receipt_id, site_id, type, severity,
-            content_type, body, data::jsonb, data_problem
-        FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::uuid[], %s::text[], %s::text[],
-            %s::text[], %b::bytea[], %s::text[], %s::text[])
-            AS row (id, tenant_id, source_id, receipt_id, site_id, type, severity,
-                content_type, body, data, data_problem)
-        RETURNING id, tenant_id
+# The inbox row goes in by the same statement: there is no event without one. Casting a body to jsonb is safe only
+# because `events.streams` has found it plain: bounded in depth, digits and exponents.
+_EVENT_ROWS = """
+    INSERT INTO events_event (id, tenant_id, source_id, receipt_id, site_id, type, severity,
+        content_type, body, data, data_problem, title, occurred_at, schema_version_id, schema_problem)
+    SELECT id, tenant_id, source_id, receipt_id, site_id, type, severity, content_type, body,
+        CASE WHEN body_is_data THEN convert_from(body, 'UTF8')::jsonb ELSE data::jsonb END,
+        data_problem, title, occurred_at, schema_version_id, schema_problem
+    FROM unnest({0}::uuid[], {1}::uuid[], {2}::uuid[], {3}::uuid[], {4}::uuid[], {5}::text[], {6}::text[],
+        {7}::text[], {8}::bytea[], {9}::text[], {10}::text[], {11}::bool[], {12}::text[], {13}::timestamptz[],
+        {14}::uuid[], {15}::text[])
+        AS row (id, tenant_id, source_id, receipt_id, site_id, type, severity, content_type, body, data,
+            data_problem, body_is_data, title, occurred_at, schema_version_id, schema_problem)
+    RETURNING id, tenant_id
+"""
+_INBOX_ROWS = "INSERT INTO events_inbox (event_id, tenant_id) SELECT id, tenant_id FROM kept"
+
+
+def _numbered(first: int) -> str:
+    return _EVENT_ROWS.format(*(f"${number}" for number in range(first, first + 16)))
+
+
+_EVENTS = f"WITH kept AS ({_numbered(1)}) {_INBOX_ROWS}"
+_RECEIPTS_AND_EVENTS = f"WITH receipts AS ({_RECEIPT_ROWS}), kept AS ({_numbered(16)}) {_INBOX_ROWS}"
+
+_CLAIM = """
+    INSERT INTO events_oncekey (source_id, kind, digest, tenant_id, receipt_id, event_count, expires_at)
+    SELECT source_id, $1, digest, tenant_id, receipt_id, event_count, now() + make_interval(secs => seconds)
+    FROM unnest($2::uuid[], $3::bytea[], $4::uuid[], $5::uuid[], $6::int[], $7::int[])
+        AS row (source_id, digest, tenant_id, receipt_id, event_count, seconds)
+    ORDER BY source_id, digest
+    ON CONFLICT (source_id, kind, digest) DO UPDATE
+        SET receipt_id = EXCLUDED.receipt_id, event_count = EXCLUDED.event_count, expires_at = EXCLUDED.expires_at
+        WHERE events_oncekey.expires_at <= now()
+    RETURNING receipt_id
+"""
+_CLAIMED = """
+    SELECT known.source_id, known.digest, known.receipt_id, known.event_count
+    FROM events_oncekey AS known
+    JOIN unnest($2::uuid[], $3::bytea[]) AS row (source_id, digest) USING (source_id, digest)
+    WHERE known.kind = $1
+"""
+_UNCLAIM = """
+    DELETE FROM events_oncekey AS known
+    USING unnest($2::uuid[], $3::bytea[], $4::uuid[]) AS row (source_id, digest, receipt_id)
+    WHERE known.source_id = row.source_id AND known.kind = $1 AND known.digest = row.digest
+        AND known.receipt_id = row.receipt_id
+"""
+
+Statement = tuple[str, list[object]]
+Rows = list[tuple]
+
+
+def keeping(batch: Sequence[Accepted]) -> Generator[Statement, Rows, list[First | None]]:
+    """The statements that keep many arrivals, in order: to be run in one transaction, in the system's scope.
+
+    Yields each with its parameters, is sent its rows, and returns for each arrival what came before it with the same
+    key; those are not kept again. Knows no connection, so that both doors keep in the same way.
+    """
+    firsts: list[First | None] = [None] * len(batch)
+    again: list[int] = []
+    if any(accepted.once for accepted in batch):
+        # A repeated post is answered as the first was, whatever token it carries: so the keys come first.
+        yield from _claiming("key", batch, firsts)
+        refused = yield from _claiming("jti", batch, firsts)
+        again = [index for index, first in enumerate(firsts) if first is not None and first.receipt_id in refused]
+    fresh = [accepted for accepted, first in zip(batch, firsts, strict=True) if first is None]
+    if fresh:
+        receipts = [accepted.receipt for accepted in fresh]
+        events = [event for accepted in fresh for event in accepted.events]
+        if events:
+            columns = [Receipt.Status.ACCEPTED.value, *_receipt_columns(receipts), *_event_columns(events)]
+            yield _RECEIPTS_AND_EVENTS, columns
+        else:
+            yield _RECEIPT_ROWS, [Receipt.Status.ACCEPTED.value, *_receipt_columns(receipts)]
+    if again:  # they repeat what was refused for its token just now: the first of them is the first
+        for index, first in zip(again, (yield from keeping([batch[index] for index in again])), strict=True):
+            firsts[index] = first
+    return firsts
+
+
+def _claiming(
+    kind: str, batch: Sequence[Accepted], firsts: list[First | None]
+) -> Generator[Statement, Rows, set[UUID]]:
+    """Claim the keys of one kind; notes in `firsts` who came first where a claim failed.
+
+    Returns the receipts whose idempotency keys were given back, because their tokens were used before.
+    """
+    wanted: dict[tuple[UUID, bytes], tuple[int, Once]] = {}
+    late: list[tuple[int, tuple[UUID, bytes]]] = []
+    for index, accepted in enumerate(batch):
+        for once in accepted.once:
+            if once.kind == kind and firsts[index] is None:
+                name = (accepted.receipt.source_id, once.digest)
+                if name in wanted:
+                    late.append((index, name))  # the same key twice in one batch: the second is the duplicate
+                else:
+                    wanted[name] = (index, once)
+    if not wanted:
+        return set()
+    receipts = [batch[index].receipt for index, _ in wanted.values()]
+    sources, digests = Uuids([source for source, _ in wanted]), Bytes([digest for _, digest in wanted])
+    won = yield (
+        _CLAIM,
+        [
+            kind,
+            sources,
+            digests,
+            Uuids([receipt.tenant_id for receipt in receipts]),
+            Uuids([receipt.id for receipt in receipts]),
+            Integers([receipt.event_count for receipt in receipts]),
+            Integers([once.seconds for _, once in wanted.values()]),
+        ],
     )
-    INSERT INTO events_inbox (event_id, tenant_id) SELECT id, tenant_id FROM kept
-"""
+    winners = {row[0] for row in won}
+    known: dict[tuple[UUID, bytes], First] = {}
+    if len(winners) < len(wanted) or late:
+        rows = yield _CLAIMED, [kind, sources, digests]
+        known = {(row[0], bytes(row[1])): First(kind, row[2], row[3]) for row in rows}
+    losers = [(index, name) for name, (index, _) in wanted.items() if batch[index].receipt.id not in winners]
+    for index, name in losers + late:
+        firsts[index] = known[name]
+    refused: set[UUID] = set()
+    if kind == "jti":  # refused for its token: then its idempotency key was not used either
+        unused = [
+            (batch[index].receipt.source_id, once.digest, batch[index].receipt.id)
+            for index, _ in losers + late
+            for once in batch[index].once
+            if once.kind == "key"
+        ]
+        if unused:
+            names, digests_of, receipt_ids = zip(*unused, strict=True)
+            yield _UNCLAIM, ["key", Uuids(names), Bytes(digests_of), Uuids(receipt_ids)]
+            refused = set(receipt_ids)
+    return refused
+
+
+_RECEIPT_TYPES = (
+    Uuids, Uuids, Uuids, Uuids, Integers, Texts, Texts, Texts, Bytes, Integers, Integers, Texts, Texts, Texts,
+)  # fmt: skip
+
+
+def _receipt_columns(receipts: Sequence[KeptReceipt]) -> list[object]:
+    return [column(values) for column, values in zip(_RECEIPT_TYPES, zip(*receipts, strict=True), strict=True)]
+
+
+_EVENT_TYPES = (
+    Uuids, Uuids, Uuids, Uuids, Uuids, Texts, Texts, Texts, Bytes, Texts, Texts, Booleans, Texts, Moments, Uuids, Texts,
+)  # fmt: skip
+
+
+def _event_columns(events: Sequence[KeptEvent]) -> list[object]:
+    return [column(values) for column, values in zip(_EVENT_TYPES, zip(*events, strict=True), strict=True)]
+
+
+def without_projections(accepted: Accepted) -> Accepted:
+    """The same arrival for a database that does not take what was to be searched. Bodies are kept as they are."""
+    events = tuple(
+        event._replace(data=None, body_is_data=False, data_problem="The payload could not be stored for search.")
+        for event in accepted.events
+    )
+    return accepted._replace(events=events)
 
 
 def insert_events(events: Sequence[KeptEvent]) -> None:
     """Events and their inbox rows, in the transaction and scope of the caller."""
-    if not events:
-        return
+    if events:
+        _run([(_EVENTS, _event_columns(events))])
+
+
+def _run(statements: Iterable[Statement]) -> None:
     with connection.wrap_database_errors, _cursor() as cursor:
-        cursor.execute(
-            _EVENTS,
-            [
-                [event.id for event in events],
-                [event.tenant_id for event in events],
-                [event.source_id for event in events],
-                [event.receipt_id for event in events],
-                [event.site_id for event in events],
-                [event.type for event in events],
-                [event.severity for event in events],
-                [event.content_type for event in events],
-                [event.body for event in events],
-                [event.data for event in events],
-                [event.data_problem for event in events],
-            ],
-        )
+        for statement, parameters in statements:
+            cursor.execute(statement, parameters)
 
 
-def insert_receipts(receipts: Sequence[KeptReceipt], status: str) -> None:
-    """Receipts of one status, in the transaction and scope of the caller."""
-    with connection.wrap_database_errors, _cursor() as cursor:
-        cursor.execute(
-            _RECEIPTS,
-            [
-                status,
-                [receipt.id for receipt in receipts],
-                [receipt.tenant_id for receipt in receipts],
-                [receipt.source_id for receipt in receipts],
-                [receipt.site_id for receipt in receipts],
-                [receipt.status_code for receipt in receipts],
-                [receipt.reason for receipt in receipts],
-                [receipt.detail for receipt in receipts],
-                [receipt.client_address for receipt in receipts],
-                [json.dumps(receipt.headers) for receipt in receipts],
-                [receipt.content_type for receipt in receipts],
-                [receipt.body for receipt in receipts],
-                [receipt.body_size for receipt in receipts],
-                [receipt.event_count for receipt in receipts],
-            ],
-        )
-
-
-def in_short(error: Error) -> str:
+def in_short(error: Exception) -> str:
     """Class and SQLSTATE of a database error, for the log. Its text may quote the failing row: the sender's data."""
-    state = getattr(error.__cause__, "sqlstate", None)
+    state = getattr(error, "sqlstate", None) or getattr(error.__cause__, "sqlstate", None)
     return f"{type(error).__name__} ({state or 'no connection'})"
 
 
-def _cursor() -> psycopg.Cursor:
-    """A cursor that sends values beside the statement, bodies in binary.
-
-    Django's own writes them into its text, which turns each byte of a body into two characters.
-    """
+def _cursor() -> psycopg.RawCursor:
+    """A cursor that sends values beside the statement, in binary. Django's own writes them into its text."""
     connection.ensure_connection()
-    return psycopg.Cursor(connection.connection)
+    cursor = psycopg.RawCursor(connection.connection)
+    teach(cursor.adapters)
+    return cursor
 
 
 class DatabaseStore:
@@ -127,16 +239,32 @@ class DatabaseStore:
         self._touched: dict[str, float] = {}
         self._lock = threading.Lock()
 
-    def keep(self, batch: Sequence[Accepted]) -> None:
+    def keep(self, batch: Sequence[Accepted]) -> list[First | None]:
         """Receipts, events and inbox rows of many arrivals in one durable commit, or none of them.
 
-        Raises `django.db.Error`. An error at the commit itself leaves open whether it happened:
-        the sender tries again, and at worst an event is there twice.
+        Returns for each what came before it with the same key, and was kept in its place. Raises `django.db.Error`.
+        An error at the commit itself leaves open whether it happened: the sender tries again, and at worst an event
+        is there twice.
         """
+        try:
+            return self._keep(batch)
+        except DataError as error:
+            logger.error("Payloads are kept without their projections: %s", in_short(error))
+            return self._keep([without_projections(accepted) for accepted in batch])
+
+    def _keep(self, batch: Sequence[Accepted]) -> list[First | None]:
         with system_scope():
             _settle_for("on", unless="remote_apply")
-            insert_receipts([accepted.receipt for accepted in batch], Receipt.Status.ACCEPTED)
-            insert_events([event for accepted in batch for event in accepted.events])
+            with connection.wrap_database_errors, _cursor() as cursor:
+                steps = keeping(batch)
+                rows: Rows | None = None
+                while True:
+                    try:
+                        statement, parameters = steps.send(rows)
+                    except StopIteration as done:
+                        return done.value
+                    cursor.execute(statement, parameters)
+                    rows = cursor.fetchall() if cursor.description else []
 
     def refuse(self, refusals: Sequence[KeptReceipt]) -> None:
         """Record refused requests: REFUSALS_A_MINUTE rows for each source, then a count on the last. Never raises."""
@@ -147,7 +275,7 @@ class DatabaseStore:
             with system_scope():
                 _settle_for("off")
                 if rows:
-                    insert_receipts(rows, Receipt.Status.REFUSED)
+                    _run([(_RECEIPT_ROWS, [Receipt.Status.REFUSED.value, *_receipt_columns(rows)])])
                 for receipt_id, count in counts.items():
                     Receipt.objects.filter(pk=receipt_id).update(suppressed=F("suppressed") + count)
         except Error as error:

@@ -1,4 +1,4 @@
-"""Room for what will arrive, and an end for what is old. Beat starts both; each may run again at any time."""
+"""Room for what will arrive, an end for what is old, a watch over the sources. Beat starts each; any may run again."""
 
 from datetime import datetime, timedelta
 
@@ -7,7 +7,8 @@ from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 
-from events.models import Inbox
+from events import alarm_mail, watch
+from events.models import AlarmEpisode, Inbox, OnceKey
 from events.partitions import drop_partitions_before, ensure_partitions, partitioned_models
 from tenants.ids import lowest_uuid7
 from tenants.models import Tenant
@@ -25,9 +26,23 @@ def partitions() -> None:
     drop_partitions_before(oldest)
 
 
+@shared_task(name="events.tasks.alarms")
+def alarms() -> None:
+    """Open and end the episodes of every alarm."""
+    watch.evaluate()
+
+
+@shared_task(name="events.tasks.alarm_mails")
+def alarm_mails() -> None:
+    """Send the mails about them: beside the evaluation, which a mail server that hangs must not hold up."""
+    alarm_mail.send_due()
+
+
 @shared_task(name="events.tasks.retention")
 def retention() -> None:
     """Delete what is older than its tenant wants it kept, where that is less than the portal's retention."""
+    _forget_episodes()
+    _forget_once_keys()
     with system_scope():
         tenants = list(
             Tenant.objects.filter(retention_days__lt=settings.RETENTION_DAYS).values_list("pk", "retention_days")
@@ -37,6 +52,21 @@ def retention() -> None:
         for model in partitioned_models():
             while _delete_batch(model._meta.db_table, tenant_id, before):
                 pass
+
+
+def _forget_episodes() -> None:
+    """Episodes that ended are kept as long as the portal keeps anything."""
+    oldest = timezone.now() - timedelta(days=settings.RETENTION_DAYS)
+    with system_scope():
+        AlarmEpisode.objects.filter(cleared_at__lt=oldest).delete()
+
+
+def _forget_once_keys() -> None:
+    """What a sender may send again (B6, D3)."""
+    deleted = BATCH
+    while deleted == BATCH:
+        with system_scope():
+            deleted = OnceKey.objects.forget_expired(BATCH)
 
 
 def _delete_batch(table: str, tenant_id, before: datetime) -> bool:

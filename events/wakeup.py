@@ -5,12 +5,16 @@ sent by name because the work lies in rooms to the right of this one. Bursts are
 process leaves at once, those of the next INTERVAL as one at its end.
 """
 
+import asyncio
 import logging
 import threading
 import time
 
+import psycopg
 from celery import current_app
 from django.db import transaction
+
+from tenants.async_scope import Line
 
 ROUTE = "deliveries.tasks.route"
 DISPATCH = "deliveries.tasks.dispatch"
@@ -48,14 +52,44 @@ class Wakeup:
         with self._lock:
             self._planned = None
             self._sent_at = time.monotonic()
+        send(self.task)
+
+
+class LoopWakeup:
+    """The same for an event loop that is busy: no thread for each, and a look into the broker's queue before.
+
+    Where the broker is the portal's own database, a message that waits unread stands for this one too.
+    """
+
+    def __init__(self, task: str, line: Line, interval: float = INTERVAL) -> None:
+        self.task = task
+        self.interval = interval
+        self._line = line
+        self._sent_at = float("-inf")
+        self._planned: asyncio.Task[None] | None = None
+
+    def wake(self) -> None:
+        if self._planned is None or self._planned.done():
+            self._planned = asyncio.get_running_loop().create_task(self._send())
+
+    async def _send(self) -> None:
+        await asyncio.sleep(self._sent_at + self.interval - time.monotonic())
+        self._sent_at = time.monotonic()
+        self._planned = None  # what is committed from here on needs another
         try:
-            current_app.send_task(self.task, retry=False, expires=EXPIRES)
-        except Exception as error:  # any broker, any transport: the sweep makes up for it
-            logger.warning(
-                "Could not send the wake-up %s (%s); the sweep will find the work.",
-                self.task,
-                error,
-            )
+            query = getattr(current_app, "waiting_wakeup", None)
+            if query is None or await self._line.ask(query, [self.task]) is None:
+                await asyncio.to_thread(send, self.task)
+        except (psycopg.Error, OSError) as error:
+            logger.warning("Could not send the wake-up %s (%s); the sweep will find the work.", self.task, error)
+
+
+def send(task: str) -> None:
+    """Send a wake-up now. Never raises."""
+    try:
+        current_app.send_task(task, retry=False, expires=EXPIRES)
+    except Exception as error:  # any broker, any transport: the sweep makes up for it
+        logger.warning("Could not send the wake-up %s (%s); the sweep will find the work.", task, error)
 
 
 _wakeups = {task: Wakeup(task) for task in (ROUTE, DISPATCH)}

@@ -8,12 +8,11 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
-from events import door
-from events.intake import Intake
+from events import door_api
+from events.intake import DoorwayRegistry, Intake
 from events.models import Event, Inbox, Receipt
 from events.store import DatabaseStore
 from sources.models import Source
-from sources.registry import DatabaseRegistry
 from tenants.scope import system_scope, tenant_scope
 
 
@@ -21,9 +20,9 @@ from tenants.scope import system_scope, tenant_scope
 def intake(monkeypatch):
     """The door's intake, with its wake-ups counted in `intake.woken` instead of sent to the broker."""
     woken = []
-    made = Intake(DatabaseRegistry(), DatabaseStore(), lambda: woken.append(1), settings.INGEST_MAX_BYTES)
+    made = Intake(DoorwayRegistry(), DatabaseStore(), lambda: woken.append(1), settings.INGEST_MAX_BYTES)
     made.woken = woken
-    monkeypatch.setattr(door, "intake", functools.cache(lambda: made))
+    monkeypatch.setattr(door_api, "intake", functools.cache(lambda: made))
     return made
 
 
@@ -48,13 +47,17 @@ def source(source_of):
 
 @pytest.fixture
 def post():
-    """`post(source, body, site=None, content_type=…, headers={…})` → response with `.json()`."""
+    """`post(source, body, site=None, content_type=…, headers={…})` → response with `.json()`.
+
+    One client a test: a new one would set up all middleware again.
+    """
+    client = Client()
 
     def send(to, body, *, site=None, content_type="application/json", headers=None, method="POST"):
         key = to if isinstance(to, str) else to.ingest_key
         body = body if isinstance(body, bytes) else json.dumps(body).encode()
         url = f"/in/{key}" + (f"/{site}" if site else "")
-        return Client().generic(method, url, body, content_type=content_type, headers=headers or {})
+        return client.generic(method, url, body, content_type=content_type, headers=headers or {})
 
     return send
 

@@ -1,7 +1,12 @@
 """The pages: lists that htmx refreshes, details beside them, all of it escaped."""
 
+import re
+from html import unescape
+from urllib.parse import urlencode
+
 import pytest
 
+from events import looking
 from tenants.scope import tenant_scope
 
 HTMX = {"HX-Request": "true"}
@@ -45,10 +50,130 @@ def test_filters_stay_in_the_form(viewer, post, source):
     assert "Nothing fits" in viewer.get("/events/?severity=high").content.decode()
 
 
-def test_a_search_without_a_time_says_how_far_it_looked(viewer, post, source):
+@pytest.mark.spec("P17")
+def test_a_search_that_stopped_says_how_far_it_looked_and_goes_on(viewer, post, source, monkeypatch):
+    monkeypatch.setattr(looking, "FIRST_SLICE", 2)
+    monkeypatch.setattr(looking, "PAGE", looking.Budget(2, 60.0))
+    for word in ("Ada", "Bea", "Cleo"):
+        post(source, {"type": "door.opened", "who": word})
+    page = viewer.get("/events/?q=ada")
+    assert "Nothing found among the newest 2 looked at" in page.content.decode()
+    older = viewer.get(page.context["page"].older)
+    assert "Ada" in older.content.decode()
+    assert "looked at" not in older.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("where=a..b", "<strong>where</strong> was left out"),
+        ("since=garbage", "<strong>since</strong> was left out"),
+        ("severity=urgent", "<strong>severity</strong> was left out"),
+    ],
+)
+def test_a_filter_that_cannot_be_read_is_not_left_out_silently(viewer, source, post, query, words):
+    post(source, {"a": 1})
+    assert words in viewer.get(f"/events/?{query}").content.decode()
+
+
+@pytest.mark.spec("P17")
+def test_the_builder_makes_a_condition_of_the_url(viewer, post, source):
+    post(source, {"user": {"id": 42}})
+    answer = viewer.get("/events/?field=user.id&operator=%3D&value=42&add=1&severity=low&before=x")
+    assert answer.status_code == 302
+    assert answer.url == "/events/?severity=low&where=user.id%3D42"
+    page = viewer.get(answer.url).content.decode()
+    assert "user.id is 42" in page
+    assert 'name="where" value="user.id=42" form="filters-results"' in page
+    assert 'href="?severity=low"' in page
+
+
+@pytest.mark.parametrize(
+    ("operator", "where"),
+    [("!=", "a!=7"), ("exists", "a"), ("absent", "!a"), ("", "a=7")],
+    ids=["not", "is", "no", "eq"],
+)
+def test_every_comparison_of_the_builder(viewer, source, operator, where):
+    asked = {"field": "a", "operator": operator, "value": "7", "add": "1"}
+    assert viewer.get("/events/", asked).url == f"/events/?{urlencode({'where': where})}"
+    pushed = viewer.get("/events/", asked, headers=HTMX)
+    assert pushed["HX-Push-Url"] == f"/events/?{urlencode({'where': where})}"
+    assert 'id="condition-builder" hx-swap-oob="true"' in pushed.content.decode()
+
+
+def test_typing_in_the_builder_asks_nothing_yet(viewer, post, source):
     post(source, {"type": "door.opened"})
-    assert b"last 24 hours" in viewer.get("/events/?q=door", headers=HTMX).content
-    assert b"last 24 hours" not in viewer.get("/events/?q=door&range=7d", headers=HTMX).content
+    page = viewer.get("/events/?field=nowhere&operator=exists&value=", headers=HTMX)
+    assert "door.opened" in page.content.decode()
+    assert "HX-Push-Url" not in page
+
+
+@pytest.mark.spec("P17")
+def test_what_is_new_is_counted_with_the_filters(viewer, post, source):
+    post(source, {"type": "door.opened"})
+    marker = viewer.get("/events/?type=door.*").context["marker"]
+    assert viewer.get(marker.url).context["marker"].count == 0
+    post(source, {"type": "door.shut"})
+    post(source, {"type": "order.paid"})
+    again = viewer.get(marker.url)
+    assert again.context["marker"].count == 1
+    assert "1 new" in again.content.decode()
+    assert 'href="/events/?type=door.%2A"' in again.content.decode()
+
+
+def test_what_is_new_while_nothing_is_shown(viewer, post, source):
+    marker = viewer.get("/events/?q=door").context["marker"]
+    assert viewer.get(marker.url).context["marker"].count == 0
+    post(source, {"type": "door.shut"})
+    assert viewer.get(marker.url).context["marker"].count == 1
+
+
+def test_what_is_new_on_an_older_page(viewer, post, source, kept):
+    for _ in range(3):
+        post(source, {"a": 1})
+    page = viewer.get(f"/events/?before={kept().events[2].pk}")
+    assert "data-paged" in page.content.decode()
+    marker = page.context["marker"]
+    first = viewer.get(marker.url)
+    assert first.context["marker"].count == 0
+    assert "data-paged" in first.content.decode()  # what asks next is this answer, not the page
+    post(source, {"a": 2})
+    again = viewer.get(first.context["marker"].url).context["marker"]
+    assert (again.count, again.query) == (1, "")
+
+
+@pytest.mark.parametrize("query", ["", "floor=x&known=-1", "known=99999999", "floor=" + "f" * 32])
+def test_a_made_up_marker_is_no_error(viewer, source, post, query):
+    post(source, {"a": 1})
+    for path in ("/events/new/", "/receipts/new/"):
+        assert viewer.get(f"{path}?{query}").status_code == 200
+
+
+def test_the_tree_leads_to_events_like_it(viewer, post, source, kept):
+    post(source, {"user": {"id": "42", "name": "Ada & Bea"}, "n": [1.5, None, True], "e": {}})
+    page = viewer.get(f"/events/{kept().events[0].pk}/").content.decode()
+    links = [unescape(link) for link in re.findall(r'href="(/events/\?where=[^"]+)"', page)]
+    assert len(links) == 5
+    for link in links:
+        assert [row.pk for row in viewer.get(link).context["page"].rows] == [kept().events[0].pk], link
+
+
+def test_a_huge_payload_is_a_page_of_bounded_size(viewer, post, source, kept):
+    post(source, {f"field{number}": [number] * 5 for number in range(4000)})
+    page = viewer.get(f"/events/{kept().events[0].pk}/").content.decode()
+    assert page.count('class="leaf"') + page.count('class="node"') <= 1000
+    assert "more, in the downloaded payload" in page
+
+
+@pytest.mark.spec("P17")
+def test_binary_is_shown_as_a_hexdump_of_the_first_64_kb(viewer, post, source_of, kept):
+    source, _ = source_of(stream_type="lines")
+    post(source, b"\x00\xffA" * 30_000)
+    page = viewer.get(f"/events/{kept().events[0].pk}/").content.decode()
+    assert "00000000  00 ff 41" in page
+    assert "0000fff0  " in page
+    assert "00010000  " not in page
+    assert "the first 64 KB" in page
 
 
 @pytest.mark.parametrize(

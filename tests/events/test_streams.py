@@ -6,21 +6,21 @@ import sys
 
 import pytest
 
-from events.streams import MAX_PARSE_DEPTH, StreamError, depth, split
+from events.streams import MAX_PARSE_DEPTH, Limits, StreamError, depth, documents, lines, reading, split
 
 
-def raws(body, stream_type="auto", **limits):
-    return [item.raw for item in split(body, stream_type, **limits)]
+def raws(body, stream_type="auto", **settings):
+    return [item.raw for item in split(body, stream_type, **settings)]
 
 
-def only(body, stream_type="auto", **limits):
-    [item] = split(body, stream_type, **limits)
+def only(body, stream_type="auto", **settings):
+    [item] = split(body, stream_type, **settings)
     return item
 
 
-def refusal(body, stream_type="auto", **limits):
+def refusal(body, stream_type="auto", **settings):
     with pytest.raises(StreamError) as caught:
-        split(body, stream_type, **limits)
+        split(body, stream_type, **settings)
     assert caught.value.detail
     return caught.value.status, caught.value.code, caught.value.index
 
@@ -103,10 +103,26 @@ def test_in_json_mode_other_text_is_400(body):
     assert refusal(body, "json")[:2] == (400, "not_json")
 
 
-@pytest.mark.parametrize("stream_type", ["auto", "json", "json_array"])
-@pytest.mark.parametrize("body", [b"\xff", b'{"a": "\xed\xa0\x80"}', '{"a":"\u00e9"}'.encode("utf-16")])
-def test_json_that_is_not_utf_8_is_400(body, stream_type):
-    assert refusal(body, stream_type)[:2] == (400, "not_utf8")
+@pytest.mark.parametrize("stream_type", ["auto", "json", "json_array", "xml"])
+@pytest.mark.parametrize("body", [b"\xff", b'{"a": "\xed\xa0\x80"}', b'{"a":"\xe9"}', b'{"a": "\xf4\x90\x80\x80"}'])
+def test_what_is_not_utf_8_is_400(body, stream_type):
+    assert refusal(body, stream_type) == (400, "not_utf8", None)
+
+
+@pytest.mark.spec("P4")
+@pytest.mark.parametrize("stream_type", ["auto", "json", "json_array", "xml"])
+@pytest.mark.parametrize("text", ['{"a":"\u00e9"}', '["\u65e5"]', '"\u65e5"', "<a>\u65e5</a>", "1", "plain text"])
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
+def test_utf_16_and_utf_32_are_refused_by_name(text, coding, stream_type):
+    with pytest.raises(StreamError) as caught:
+        split(text.encode(coding), stream_type)
+    assert (caught.value.status, caught.value.code) == (400, "not_utf8")
+    assert coding[:6].upper() in caught.value.detail
+
+
+@pytest.mark.parametrize("bom", [b"\xfe\xff", b"\x00\x00\xfe\xff"], ids=["utf-16-be", "utf-32-be"])
+def test_a_byte_order_mark_of_the_other_end_is_recognised(bom):
+    assert refusal(bom + b"\x00{\x00}") == (400, "not_utf8", None)
 
 
 @pytest.mark.parametrize("stream_type", ["auto", "json", "lines", "json_array"])
@@ -166,6 +182,164 @@ def test_a_broken_array_is_400_and_says_where(body, index, stream_type):
     assert refusal(body, stream_type) == (400, "not_json", index)
 
 
+# The array inside an envelope
+
+
+ENVELOPE = b' {"id": 7, "data": {"items": [ {"a": 1.0} ,2], "none": null, "empty": [ ], "rows": [[1], [2.50, "x"]]}} \n'
+
+
+@pytest.mark.spec("P4")
+@pytest.mark.parametrize(
+    ("envelope", "expected"),
+    [
+        ("data.items", [b'{"a": 1.0}', b"2"]),
+        ("data.rows", [b"[1]", b'[2.50, "x"]']),
+        ("data.rows.1", [b"2.50", b'"x"']),
+        ("data.none", []),
+        ("data.empty", []),
+    ],
+)
+def test_the_array_may_stand_inside_an_envelope(envelope, expected):
+    assert raws(ENVELOPE, "json_array", envelope=envelope) == expected
+
+
+@pytest.mark.parametrize(
+    ("body", "envelope", "expected"),
+    [
+        (b'{"a":[1],"b":{"a":[9]},"a":[2]}', "a", [b"2"]),
+        (b'{"\\u0061":[1]}', "a", [b"1"]),
+        (b'{"0":[1]}', "0", [b"1"]),
+        (b"[[1],[2]]", "1", [b"2"]),
+        (b'\xef\xbb\xbf{"a":["\xc3\xa9"]}', "a", [b'"\xc3\xa9"']),
+        (b'{"" : [1]}', ".", None),
+        (b'{"":{"":[1]}}', ".", [b"1"]),
+        (b'{"n":NaN,"i":1e999,"d":%s,"a":[1]}' % (b"1" * 5000), "a", [b"1"]),
+    ],
+)
+def test_paths_of_envelopes(body, envelope, expected):
+    if expected is None:
+        assert refusal(body, "json_array", envelope=envelope)[:2] == (422, "envelope_missing")
+    else:
+        assert raws(body, "json_array", envelope=envelope) == expected
+
+
+@pytest.mark.spec("P4")
+@pytest.mark.parametrize(
+    ("envelope", "code", "words"),
+    [
+        ("items", "envelope_missing", "no \u201citems\u201d."),
+        ("data.itemz", "envelope_missing", "no \u201citemz\u201d in \u201cdata\u201d"),
+        ("data.rows.2", "envelope_missing", "no \u201c2\u201d in \u201cdata.rows\u201d"),
+        ("data.rows.x", "envelope_missing", "no \u201cx\u201d"),
+        ("data.rows.-1", "envelope_missing", "no \u201c-1\u201d"),
+        ("data.rows.999999999999", "envelope_missing", "no \u201c999999999999\u201d"),
+        ("id.x", "envelope_missing", "no \u201cx\u201d in \u201cid\u201d"),
+        ("data.none.x", "envelope_missing", "no \u201cx\u201d"),
+        ("id", "not_an_array", "\u201cid\u201d is not a JSON array"),
+        ("data", "not_an_array", "\u201cdata\u201d is not a JSON array"),
+    ],
+)
+def test_an_envelope_without_an_array_is_422_and_says_what_is_missing(envelope, code, words):
+    with pytest.raises(StreamError) as caught:
+        split(ENVELOPE, "json_array", envelope=envelope)
+    assert (caught.value.status, caught.value.code, caught.value.index) == (422, code, None)
+    assert words in caught.value.detail
+
+
+@pytest.mark.parametrize("body", [b'{"a":[1]} x', b'{"a":[1],}', b'{"a":[1]', b'{"a":[1]}{"a":[2]}', b"", b"x"])
+def test_an_envelope_that_is_broken_elsewhere_is_400(body):
+    assert refusal(body, "json_array", envelope="a")[0] == 400
+
+
+def test_an_event_inside_an_envelope_that_is_too_large_is_named():
+    limits = Limits(item_bytes=9)
+    expected = (413, "event_too_large", 1)
+    assert refusal(b'{"a":[1,"12345678"]}', "json_array", envelope="a", limits=limits) == expected
+
+
+# Forms
+
+
+FORM = b"application/x-www-form-urlencoded"
+
+
+@pytest.mark.spec("P4")
+@pytest.mark.parametrize("stream_type", ["auto", "json"])
+@pytest.mark.parametrize("content_type", [FORM, b"Application/X-WWW-Form-URLEncoded ; charset=UTF-8"])
+def test_json_in_the_payload_of_a_form_is_the_event(stream_type, content_type):
+    """As GitHub and Slack send it."""
+    item = only(b"payload=%7B%22a%22%3A+%221%2B1%22%2C%22b%22%3A1.0%7D", stream_type, content_type=content_type)
+    assert item.raw == b'{"a": "1+1","b":1.0}'
+    assert item.content_type == "application/json"
+    assert item.parsed == {"a": "1+1", "b": 1.0}
+
+
+def test_an_array_in_the_payload_of_a_form_is_divided():
+    assert raws(b"x=1&payload=%5B1%2C2%5D", content_type=FORM) == [b"1", b"2"]
+    assert raws(b"payload=%7B%22d%22:[3]%7D", "json_array", content_type=FORM, envelope="d") == [b"3"]
+
+
+def test_broken_json_in_the_payload_of_a_form_is_400():
+    assert refusal(b"payload=%7B%22a%22%3A", content_type=FORM)[:2] == (400, "not_json")
+
+
+@pytest.mark.spec("P4")
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (b"From=%2B1555&Body=hi+there%21&Body=%C3%A9&Empty=&Bare&&=x", {
+            "From": "+1555", "Body": ["hi there!", "\u00e9"], "Empty": "", "Bare": "", "": "x",
+        }),
+        (b"a=1&a=2&a=3\r\n", {"a": ["1", "2", "3"]}),
+        (b"payload=text", {"payload": "text"}),
+        (b"payload=%7B%7D&payload=%7B%7D", {"payload": ["{}", "{}"]}),
+        (b"bad=%zz%4", {"bad": "%zz%4"}),
+        (b"a=b=c", {"a": "b=c"}),
+    ],
+)  # fmt: skip
+def test_another_form_is_one_event_and_its_fields_are_projected(body, expected):
+    item = only(body, content_type=FORM)
+    assert (item.raw, item.content_type, item.parsed) == (body, FORM.decode(), expected)
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "stream_type"),
+    [
+        (b'{"a":"b=c"}', FORM, "auto"),
+        (b'[{"a":"="}]', FORM, "auto"),
+        (b'<a b="c"/>', FORM, "auto"),
+        (b"plain text, as curl -d sends it", FORM, "auto"),
+        (b"a=1 b=2\nc=3", FORM, "auto"),
+        (b"a=1", b"text/plain", "auto"),
+        (b"a=1", b"", "auto"),
+        (b"a=1", FORM, "lines"),
+        (b"payload=%7B%7D", FORM, "lines"),
+    ],
+)
+def test_what_is_only_declared_a_form_is_inferred_as_ever(body, content_type, stream_type):
+    assert split(body, stream_type, content_type=content_type) == split(body, stream_type)
+
+
+def test_a_form_is_not_what_a_source_expects_that_takes_json_only():
+    assert refusal(b"a=1", "json", content_type=FORM) == (400, "not_json", 0)
+    assert refusal(b"a=1", "xml", content_type=FORM) == (400, "not_xml", None)
+
+
+def test_forms_are_bounded():
+    assert len(only(b"&".join(b"a%d=" % number for number in range(1000)), content_type=FORM).parsed) == 1000
+    assert refusal(b"a=" + b"&" * 1000, content_type=FORM) == (413, "too_many_fields", None)
+    assert refusal(b"a=12345678", content_type=FORM, limits=Limits(item_bytes=9)) == (413, "event_too_large", None)
+    assert refusal(b"a=%ff", content_type=FORM) == (400, "not_utf8", None)
+    assert refusal(b"%c3=1", content_type=FORM) == (400, "not_utf8", None)
+
+
+@pytest.mark.parametrize(("body", "word"), [(b"a=%00", "NUL"), (b"a=" + b"x" * 262_144, "larger")])
+def test_forms_beyond_the_projection_are_kept_with_the_reason(body, word):
+    item = only(body, content_type=FORM)
+    assert (item.raw, item.parsed) == (body, None)
+    assert word in item.problem
+
+
 # Lines
 
 
@@ -221,9 +395,9 @@ def test_what_starts_like_json_is_never_taken_for_text(body, index):
     assert refusal(body) == (400, "not_json", index)
 
 
-@pytest.mark.parametrize("body", [b"<?xml version='1.0'?><a/>", b"\n<events><e/></events>"])
-def test_xml_is_refused_rather_than_torn_into_lines(body):
-    assert refusal(body) == (415, "xml_unsupported", None)
+@pytest.mark.parametrize("body", [b"<?xml version='1.0'?><a>", b"<events>\n<e/>\n", b"<a>\n<b/>", b"<!-- x"])
+def test_broken_xml_is_refused_rather_than_torn_into_lines(body):
+    assert refusal(body) == (400, "not_xml", None)
 
 
 # What is kept without a projection
@@ -304,8 +478,8 @@ def test_a_problem_belongs_to_its_own_event():
     ],
 )
 def test_the_number_of_events_is_bounded(body, stream_type):
-    assert len(split(body, stream_type, max_items=3)) == 3
-    assert refusal(body, stream_type, max_items=2) == (413, "too_many_events", 2)
+    assert len(split(body, stream_type, limits=Limits(items=3))) == 3
+    assert refusal(body, stream_type, limits=Limits(items=2)) == (413, "too_many_events", 2)
 
 
 @pytest.mark.parametrize(
@@ -318,8 +492,8 @@ def test_the_number_of_events_is_bounded(body, stream_type):
     ],
 )
 def test_the_size_of_an_event_is_bounded(body, stream_type, index):
-    assert split(body, stream_type, max_item_bytes=11)
-    assert refusal(body + b" " if index is None else body, stream_type, max_item_bytes=9) == (
+    assert split(body, stream_type, limits=Limits(item_bytes=11))
+    assert refusal(body + b" " if index is None else body, stream_type, limits=Limits(item_bytes=9)) == (
         413,
         "event_too_large",
         index,
@@ -340,6 +514,8 @@ DEEP = [
 @pytest.mark.parametrize("body", DEEP)
 def test_abysmal_nesting_is_refused_before_it_is_parsed(body, stream_type, monkeypatch):
     monkeypatch.setattr(json.JSONDecoder, "raw_decode", None)
+    for module in (documents, lines, reading):
+        monkeypatch.setattr(module, "read_quickly", None)
     assert refusal(body, stream_type) == (422, "too_deep", None)
 
 

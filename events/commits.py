@@ -1,0 +1,207 @@
+"""Group commit: what arrives at the same time is kept by the same commit, so its cost is paid for a batch.
+
+Constraints first:
+- Nobody is told "kept" before the commit that keeps it has returned.
+- What cannot be kept now is refused at once: the queue of those who wait is bounded, in number and in bytes, and
+  while the database is away nobody waits at all.
+- One arrival that PostgreSQL does not take must not take the others with it.
+
+A batch is whatever waits when a connection is free; nobody waits for a batch to fill.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Generator, Sequence
+from typing import Any
+
+import psycopg
+
+from events.arrivals import Accepted, First
+from events.columns import teach
+from events.store import Rows, Statement, in_short, keeping, without_projections
+from tenants.async_scope import hanging_up
+
+CONNECTIONS = 2
+MAX_WAITING = 4000  # arrivals
+MAX_WAITING_BYTES = 64_000_000
+MAX_BATCH = 400
+MAX_BATCH_BYTES = 4_000_000
+MAX_BATCH_EVENTS = 10_000
+MANY_EVENTS = 1000
+PATIENCE = 10  # seconds for one commit
+RECONNECT = 0.25
+
+logger = logging.getLogger(__name__)
+
+Connect = Callable[[], Awaitable[psycopg.AsyncConnection[Any]]]
+Steps = Generator[Statement, Rows, list[First | None]]
+Waiting = tuple[Accepted, asyncio.Future[First | None], int]
+
+
+class Unavailable(Exception):
+    """It is not kept, or nobody can tell: the sender has to send it again."""
+
+
+class GroupCommit:
+    """`start()` within the event loop, then `await keep(accepted)` from any number of tasks."""
+
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
+        self._waiting: deque[Waiting] = deque()
+        self._waiting_bytes = 0
+        self._connected = 0
+        self._work = asyncio.Event()
+        self._tried = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closing = False
+
+    def start(self) -> None:
+        self._tasks = [asyncio.create_task(self._commit_for_ever()) for _ in range(CONNECTIONS)]
+
+    async def connected(self) -> None:
+        """Return once there is a connection, or the first attempt to have one has failed."""
+        await self._tried.wait()
+
+    async def close(self) -> None:
+        """Keep what waits, then stop."""
+        self._closing = True
+        self._work.set()
+        await asyncio.wait(self._tasks, timeout=PATIENCE)
+        for task in self._tasks:
+            task.cancel()
+
+    def keep(self, accepted: Accepted) -> asyncio.Future[First | None]:
+        """A future of what came before it with the same key, set by the commit. Raises Unavailable, now or then."""
+        size = len(accepted.receipt.body or b"") + sum([len(event.body) + 1000 for event in accepted.events])
+        if (
+            not self._connected
+            or self._closing
+            or len(self._waiting) >= MAX_WAITING
+            or self._waiting_bytes + size > MAX_WAITING_BYTES
+        ):
+            raise Unavailable
+        future: asyncio.Future[First | None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((accepted, future, size))
+        self._waiting_bytes += size
+        self._work.set()
+        return future
+
+    async def _commit_for_ever(self) -> None:
+        while not (self._closing and not self._waiting):
+            try:
+                connection = await self._connect()
+            except Exception as error:  # whatever it is, the door must not stand waiting
+                logger.error("No connection to keep what arrives (%s).", type(error).__name__)
+                self._nobody_waits()
+                self._tried.set()
+                await asyncio.sleep(RECONNECT)
+                continue
+            teach(connection.adapters)
+            self._connected += 1
+            self._tried.set()
+            try:
+                async with connection:
+                    await self._commit_with(connection)
+            except Exception as error:  # nor may one batch end the keeping of all that follow
+                logger.error("What arrived could not be kept and was answered 503: %s.", in_short(error))
+            finally:
+                self._connected -= 1
+                self._nobody_waits()
+
+    async def _commit_with(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """Batch after batch, until the connection fails or the portal stops."""
+        cursor = psycopg.AsyncRawCursor(connection)
+        with hanging_up(connection, PATIENCE):
+            await connection.execute(f"SET statement_timeout = {round(1000 * PATIENCE)}")
+        while True:
+            while not self._waiting:
+                if self._closing:
+                    return
+                self._work.clear()
+                await self._work.wait()
+            batch = self._next_batch()
+            try:
+                with hanging_up(connection, 1.2 * PATIENCE):
+                    await self._keep(connection, cursor, batch)
+            finally:
+                for _, future, _ in batch:
+                    if not future.done():
+                        future.set_exception(Unavailable())
+
+    def _next_batch(self) -> list[Waiting]:
+        batch: list[Waiting] = []
+        size = events = 0
+        while self._waiting and len(batch) < MAX_BATCH and size < MAX_BATCH_BYTES and events < MAX_BATCH_EVENTS:
+            one = self._waiting.popleft()
+            batch.append(one)
+            size += one[2]
+            events += len(one[0].events)
+        self._waiting_bytes -= size
+        return batch
+
+    async def _keep(
+        self, connection: psycopg.AsyncConnection[Any], cursor: psycopg.AsyncRawCursor[Any], batch: Sequence[Waiting]
+    ) -> None:
+        """Keep a batch, or each half of it where PostgreSQL does not take a value in it."""
+        try:
+            firsts = await _run(connection, cursor, [accepted for accepted, _, _ in batch])
+        except (psycopg.DataError, UnicodeError) as error:
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                await self._keep(connection, cursor, batch[:middle])
+                await self._keep(connection, cursor, batch[middle:])
+                return
+            logger.error("A payload is kept without its projection: %s.", in_short(error))
+            try:
+                firsts = await _run(connection, cursor, [without_projections(batch[0][0])])
+            except (psycopg.DataError, UnicodeError) as error:
+                logger.error("A payload cannot be kept at all: %s.", in_short(error))
+                if not batch[0][1].done():
+                    batch[0][1].set_exception(Unavailable())
+                return
+        for (_, future, _), first in zip(batch, firsts, strict=True):
+            if not future.done():
+                future.set_result(first)
+
+    def _nobody_waits(self) -> None:
+        """Without a connection, those who wait are told so now."""
+        if self._connected:
+            return
+        while self._waiting:
+            _, future, size = self._waiting.popleft()
+            self._waiting_bytes -= size
+            if not future.done():
+                future.set_exception(Unavailable())
+
+
+async def _run(
+    connection: psycopg.AsyncConnection[Any], cursor: psycopg.AsyncRawCursor[Any], batch: Sequence[Accepted]
+) -> list[First | None]:
+    """Run `keeping` in one transaction: that of its only statement, as a rule."""
+    steps = keeping(batch)
+    many = sum(len(accepted.events) for accepted in batch) > MANY_EVENTS
+    if not any(accepted.once for accepted in batch):
+        return await _drive(cursor, steps, in_thread=many)
+    async with connection.transaction():
+        return await _drive(cursor, steps, in_thread=many)
+
+
+async def _drive(cursor: psycopg.AsyncRawCursor[Any], steps: Steps, *, in_thread: bool) -> list[First | None]:
+    """Run the statements. Those of many events are put together in a thread: the others' requests go on meanwhile."""
+    rows: Rows | None = None
+    while True:
+        step = await asyncio.to_thread(_next, steps, rows) if in_thread else _next(steps, rows)
+        if isinstance(step, list):
+            return step
+        statement, parameters = step
+        await cursor.execute(statement, parameters, prepare=True)
+        rows = await cursor.fetchall() if cursor.description else []
+
+
+def _next(steps: Steps, rows: Rows | None) -> Statement | list[First | None]:
+    """The next statement, or what `keeping` returned."""
+    try:
+        return steps.send(rows)  # type: ignore[arg-type]  (None starts it)
+    except StopIteration as done:
+        return list(done.value)

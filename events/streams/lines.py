@@ -1,0 +1,102 @@
+"""Lines, each of them an event, JSON or not. Pure."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from events.streams.items import BINARY_TYPE, JSON_TYPE, MAX_DEPTH, TEXT_TYPE, Item, Limits, StreamError
+from events.streams.reading import BOM, SPACE, Careful, check_depth, read_quickly, skip_space, unsuspicious
+
+_SPACE_BYTES = SPACE.encode()
+_BLANK_LINES = re.compile(rb"[ \t\r\n]*\n")
+
+
+def lines(body: bytes, limits: Limits, *, only_json: bool = False) -> list[Item]:
+    """An event for each line that is not blank, without its line ending.
+
+    With ``only_json`` a line that is not JSON is an error, else it is text.
+    """
+    body = body.removeprefix(BOM.encode())
+    is_plain = unsuspicious(body)
+    plain_bytes = min(limits.projection_bytes, limits.item_bytes)
+    careful = Careful(limits)
+    items: list[Item] = []
+    for ended in _each(body, limits):
+        item = _plain(ended, plain_bytes) if is_plain else None
+        if item is None:
+            line = ended.rstrip(b"\r")
+            if not line.strip(_SPACE_BYTES):
+                continue
+            limits.check_size(line, len(items))
+            if unsuspicious(line):
+                item = _plain(line, plain_bytes)
+            item = item or _careful(line, careful, len(items), only_json=only_json)
+        items.append(item)
+        if len(items) > limits.items:
+            limits.check_count(len(items))
+    return items
+
+
+def begins_with_a_document(text: str) -> bool:
+    """Whether the first line is a document of its own and more follows: then the body is worth trying as lines."""
+    line, _, rest = text.partition("\n")
+    if not rest or line.count("{") + line.count("[") > MAX_DEPTH:
+        return False
+    try:
+        _, end = read_quickly(line, skip_space(line, 0))
+    except (ValueError, RecursionError):
+        return False
+    return not line[end:].strip(SPACE) and not rest.isspace()
+
+
+def _each(body: bytes, limits: Limits) -> Iterable[bytes]:
+    """The lines, some blank ones left out."""
+    return body.split(b"\n") if body.count(b"\n") <= 2 * limits.items else _not_blank(body)
+
+
+def _not_blank(body: bytes) -> Iterator[bytes]:
+    """Lines one by one, runs of blank ones skipped at once: a megabyte of line feeds is cheap."""
+    position = 0
+    while position < len(body):
+        blank = _BLANK_LINES.match(body, position)
+        if blank:
+            position = blank.end()
+        end = body.find(b"\n", position)
+        end = len(body) if end < 0 else end
+        yield body[position:end]
+        position = end + 1
+
+
+def _plain(line: bytes, plain_bytes: int) -> Item | None:
+    """The event of a line that is unsuspicious; None where it is not plain, or has an ending to be taken off."""
+    if len(line) > plain_bytes or line.count(b"{") + line.count(b"[") > MAX_DEPTH or line.endswith(b"\r"):
+        return None
+    try:
+        text = line.decode()
+        value, end = read_quickly(text, 0)
+    except (ValueError, RecursionError):
+        return None
+    if value is None or (end != len(text) and text[end:].strip(SPACE)):
+        return None
+    return Item(line, JSON_TYPE, value, "", True)
+
+
+def _careful(line: bytes, careful: Careful, index: int, *, only_json: bool) -> Item:
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        return Item(line, BINARY_TYPE, None, "The line is not UTF-8 text.")
+    try:
+        check_depth(line)
+        value, end = careful.read(text, skip_space(text, 0), index)
+        if skip_space(text, end) != len(text):
+            raise StreamError(400, "not_json", f"Something follows the JSON in line {index + 1}.", index)
+        return careful.item(line, value)
+    except StreamError as error:
+        if only_json:
+            raise StreamError(400, error.code, error.detail, index) from None
+    problem = ""
+    if "\x00" in text:
+        problem = "The text contains NUL."
+    elif len(line) > careful.limits.projection_bytes:
+        problem = careful.limits.too_large()
+    return Item(line, TEXT_TYPE, None if problem else text, problem)
