@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: serve demo test check lock screenshots format clean
+.PHONY: serve demo test check bench-intake attack-intake lock screenshots format clean
 
 serve: .venv/.installed
 	@exec $(BIN)/python manage.py serve
@@ -26,6 +26,12 @@ check: .venv/.installed-dev
 	@$(BIN)/python manage.py makemigrations --check --dry-run
 	@PORTAL_URL=https://portcullis.example.com $(BIN)/python manage.py check --deploy --fail-level WARNING
 	@$(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
+
+bench-intake: .venv/.installed-dev
+	@$(BIN)/python -m bench.intake
+
+attack-intake: .venv/.installed-dev
+	@$(BIN)/python -m tests.attack
 
 format: .venv/.installed-dev
 	@$(BIN)/ruff check --fix .
