@@ -8,8 +8,6 @@ from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
 
-from events.bounds import BoundedBody
-
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 FILE_CHUNK = 65_536  # bytes; each is a hop to a thread and back
@@ -37,8 +35,9 @@ async def _in_thread(parts: Iterable[bytes]) -> AsyncIterator[bytes]:
 
 django.setup(set_prefix=False)
 
-application = BoundedBody(
-    Handler(),
-    door_bytes=settings.INGEST_MAX_BYTES,
-    other_bytes=settings.DATA_UPLOAD_MAX_MEMORY_SIZE,
+from events.bounds import BoundedBody  # noqa: E402  (the door needs the apps)
+from events.door import Door  # noqa: E402
+
+application = Door(
+    BoundedBody(Handler(), max_bytes=settings.DATA_UPLOAD_MAX_MEMORY_SIZE), max_bytes=settings.INGEST_MAX_BYTES
 )

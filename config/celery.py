@@ -21,6 +21,10 @@ from config.logs import outage
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 QUEUE = "portcullis"
+WAITING = (
+    f"SELECT 1 FROM pgmq.q_{QUEUE}"  # noqa: S608 (a constant)
+    " WHERE read_ct = 0 AND message -> 'headers' ->> 'task' = %s LIMIT 1"
+)
 
 # Root is a supported way to run (containers); messages are JSON, never pickles, so it is no risk.
 warnings.filterwarnings("ignore", category=SecurityWarning)
@@ -43,15 +47,19 @@ class Portcullis(Celery):
                     return None
         return super().send_task(name, args, kwargs, **options)
 
+    @property
+    def waiting_wakeup(self) -> str | None:
+        """A query whose one parameter is a task's name and whose answer is a row if a wake-up for it waits unread.
+
+        For who may ask the portal's database more cheaply than by a message; None where the broker is another.
+        """
+        return WAITING if uses_pgmq(self.conf) else None
+
 
 def _is_waiting(queue: PGMQueue, task: str) -> bool:
-    query = (
-        f"SELECT EXISTS (SELECT FROM pgmq.q_{QUEUE}"  # noqa: S608 (a constant)
-        " WHERE read_ct = 0 AND message -> 'headers' ->> 'task' = %s)"
-    )
     try:
         with queue.pool.connection() as connection:
-            return bool(connection.execute(query, [task]).fetchone()[0])
+            return connection.execute(WAITING, [task]).fetchone() is not None
     except psycopg.errors.UndefinedTable:
         return False  # the first message ever makes the queue
 

@@ -261,6 +261,9 @@ SPECTACULAR_SETTINGS = {
         "SourceKind": "sources.models.Source.Kind",
         "ReceiptStatus": "events.models.Receipt.Status",
         "Severity": "events.models.Severity",
+        "AlarmKind": "events.alarms.KINDS",
+        "AlarmState": "events.alarms.STATES",
+        "AlarmEnded": "events.alarms.ENDED",
         "SubscriptionState": "subscriptions.models.Subscription.State",
         "DeliveryKind": "deliveries.models.Delivery.Kind",
         "DeliveryStatus": "deliveries.models.Delivery.Status",
@@ -302,6 +305,8 @@ _HOURLY = {"schedule": 3600.0, "options": {"expires": 3600}}
 CELERY_BEAT_SCHEDULE = {
     # Expiry is set by beat's clock and judged by the worker's: if theirs differ by more, nothing is ever swept.
     "sweep": {"task": "deliveries.tasks.sweep", "schedule": 1.0, "options": {"expires": 60}},
+    "alarms": {"task": "events.tasks.alarms", "schedule": 60.0, "options": {"expires": 60}},
+    "alarm mails": {"task": "events.tasks.alarm_mails", "schedule": 15.0, "options": {"expires": 60}},
     "partitions": {"task": "events.tasks.partitions", **_HOURLY},
     "retention": {"task": "events.tasks.retention", **_HOURLY},
     "ended secrets": {"task": "sources.tasks.destroy_ended_secrets", **_HOURLY},
@@ -335,8 +340,11 @@ SECURE_SSL_REDIRECT = PORTAL_IS_HTTPS and _bool("SSL_REDIRECT", True)
 SECURE_HSTS_SECONDS = 31_536_000 if PORTAL_IS_HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = PORTAL_IS_HTTPS
 SECURE_REFERRER_POLICY = "same-origin"
-if _bool("BEHIND_TLS_PROXY", False):
+BEHIND_TLS_PROXY = _bool("BEHIND_TLS_PROXY", False)
+if BEHIND_TLS_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# How many entries of X-Forwarded-For, counted from the right, proxies of ours wrote.
+TRUSTED_PROXIES = _number("TRUSTED_PROXIES", int(BEHIND_TLS_PROXY), 0, 10)
 X_FRAME_OPTIONS = "DENY"
 
 STATIC_URL = "/static/"
@@ -363,4 +371,6 @@ LOGGING = {
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": LOG_LEVEL},
+    # Anybody can send any Host. It is answered 400, and must not fill the log with tracebacks.
+    "loggers": {"django.security.DisallowedHost": {"level": "CRITICAL"}},
 }

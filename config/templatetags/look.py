@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from config import charts
 from config.icons import ICONS
-from config.payloads import SHOWN_BYTES, Shown, present, reindent
+from config.payloads import SHOWN_BYTES, Shown, hexdump, present, reindent
 
 register = template.Library()
 
@@ -110,6 +110,12 @@ def prettyjson(value: object) -> str:
 def payload(body: object) -> Shown:
     """How to show a body: see `config.payloads.present`."""
     return present(body)
+
+
+@register.filter(name="hexdump")
+def dump(body: bytes) -> str:
+    """The first 64 KB of anything, sixteen bytes a line."""
+    return hexdump(bytes(body[:SHOWN_BYTES]))
 
 
 @register.filter

@@ -59,6 +59,7 @@
       return control.value.split(/[\n,]/).map((item) => item.trim()).filter(Boolean);
     }
     if (control.type === "checkbox") return control.checked;
+    if (control.dataset.sameAs) control.value = $(control.dataset.sameAs).value;
     if (control.value === "") {
       const omits = ["number", "json", "datetime"].includes(type) || control.type === "password";
       const empty = control.dataset.empty || (omits ? "omit" : "keep");
@@ -159,7 +160,7 @@
     succeed(element, data);
   }
   function succeed(element, data) {
-    const { next, refresh, reveal, toast: words } = element.dataset;
+    const { next, refresh, reveal, fillInto, toast: words } = element.dataset;
     const said = words && fill(words, data);
     element.closest("dialog")?.close();
     if (element.matches("form") && (reveal || element.closest("dialog"))) element.reset();
@@ -169,6 +170,7 @@
       if (said) toast(said);
       return;
     }
+    if (fillInto) fillPart($(fillInto), data);
     if (next || refresh === "") {
       if (said) toastAfterLoad(said);
       if (next) location.assign(fill(next, data, encodeURIComponent)); else location.reload();
@@ -181,14 +183,24 @@
   // ── The reveal-once panel ────────────────────────────────────────────────────────────────────────────────────────
   // `guarded` is the panel whose secret nobody has stored yet. The secret lives in that panel's text and nowhere else.
   let guarded = null;
-  function showSecret(panel, data, asker) {
+  function fillPart(panel, data) {
     for (const node of $$("[data-fill]", panel)) {
       const value = dig(data, node.dataset.fill);
       node.textContent = value && node.matches("time") ? new Date(value).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" }) : value ?? "";
       (node.closest("[data-fill-row]") ?? node).hidden = value === undefined || value === null || value === "";
     }
-    for (const node of $$("[data-fill-template]", panel)) { node.dataset.source ??= node.textContent; node.textContent = fill(node.dataset.source, data); }
+    for (const node of $$("[data-fill-template]", panel)) {
+      node.dataset.source ??= node.textContent;
+      node.textContent = fill(node.dataset.source, data);
+      // A tab whose whole text is one thing that this response has not got.
+      const tab = document.getElementById(node.closest("[role=tabpanel]")?.getAttribute("aria-labelledby"));
+      if (tab) tab.hidden = node.textContent === node.dataset.source && /^\{[\w.]+\}$/.test(node.textContent);
+    }
     for (const node of $$("[data-fill-href]", panel)) node.href = fill(node.dataset.fillHref, data, encodeURIComponent);
+    panel.hidden = false;
+  }
+  function showSecret(panel, data, asker) {
+    fillPart(panel, data);
     // A live part whose URL the response names; a fresh copy, so that htmx forgets what an earlier response started.
     for (const node of $$("[data-fill-get]", panel)) {
       const fresh = node.cloneNode();
@@ -199,7 +211,6 @@
     panel.dataset.nextUrl = panel.dataset.next ? fill(panel.dataset.next, data, encodeURIComponent) : "";
     if (asker.matches("form") && !asker.closest("dialog")) asker.hidden = true;
     panel.toggleAttribute("data-no-secret", !data.secret);
-    panel.hidden = false;
     if (panel.hasAttribute("data-guard-leave") && data.secret) guarded = panel;
     panel.scrollIntoView({ block: "start" });
     $("h2", panel)?.focus();
@@ -214,6 +225,47 @@
   // The back/forward cache would keep the panel's text alive; what is left behind is emptied.
   addEventListener("pagehide", () => $$("[data-reveal-panel] :is([data-fill], [data-fill-template])").forEach((node) => { node.textContent = ""; }));
   addEventListener("pageshow", (event) => { if (event.persisted && $("[data-reveal-panel]:not([hidden])")) location.reload(); });
+
+  // ── A secret that is seen for as long as a button is held ────────────────────────────────────────────────────────
+  // The secret lives in the text that is seen, and is gone from there when the button is let go.
+  let held = null;
+  function hold(button) {
+    if (held) return;
+    const place = $(button.dataset.holdTarget);
+    // A mere click is not meant, and each look is on record: the portal is asked a moment later.
+    held = { button, place, masked: place.textContent, timer: setTimeout(show, 300) };
+    button.classList.add("held");
+    async function show() {
+      const mine = held;
+      mine.asked = true;
+      const { data, problem } = await call(button.dataset.holdReveal, "POST");
+      if (problem) toast(problem.detail || problem.title, "bad");
+      else if (held === mine) { place.textContent = data.secret; place.dataset.shown = ""; }
+    }
+  }
+  function letGo() {
+    if (!held) return;
+    const { button, place, masked, timer, asked } = held;
+    held = null;
+    clearTimeout(timer);
+    button.classList.remove("held");
+    place.textContent = masked;
+    delete place.dataset.shown;
+    if (!asked) toast("Keep it pressed to see the secret.");
+  }
+  for (const ending of ["pointerup", "pointercancel", "keyup", "focusout"]) document.addEventListener(ending, letGo);
+  for (const ending of ["blur", "pagehide"]) addEventListener(ending, letGo);
+  document.addEventListener("visibilitychange", letGo);
+  document.addEventListener("pointerdown", (event) => {
+    const button = event.target.closest("[data-hold-reveal]");
+    if (button && event.button === 0) hold(button);
+  });
+  document.addEventListener("contextmenu", (event) => { if (event.target.closest("[data-hold-reveal]")) event.preventDefault(); });
+  async function copyFromApi(button) {
+    const { data, problem } = await call(button.dataset.copyApi, "POST");
+    if (problem) return toast(problem.detail || problem.title, "bad");
+    if (await copyText(data.secret, button)) toast("Copied"); else toast("Copying is not allowed here.", "warn");
+  }
 
   // ── Copying ──────────────────────────────────────────────────────────────────────────────────────────────────────
   async function copyText(text, near) {
@@ -246,7 +298,7 @@
   // ── Live regions and panels ──────────────────────────────────────────────────────────────────────────────────────
   function refetch(region) {
     // While a panel is open the page's URL is the panel's; the list's own is where its close link leads.
-    const url = region.dataset.liveUrl || $("#panel [data-panel-close]")?.getAttribute("href") || location.pathname + location.search;
+    const url = region.dataset.liveUrl || region.getAttribute("hx-get") || $("#panel [data-panel-close]")?.getAttribute("href") || location.pathname + location.search;
     return htmx.ajax("GET", url, { target: region, swap: "innerHTML" }).catch(() => {});
   }
   const lastPoll = new WeakMap();
@@ -259,7 +311,13 @@
       if (!region || Date.now() - (lastPoll.get(button) ?? 0) < Number(button.dataset.liveEvery || 2) * 1000 - 100) continue;
       // A person selecting text, using a menu or a dialog, or typing inside the region is not interrupted.
       const busy = $("details[open], dialog[open]", region) || region.contains(getSelection().isCollapsed ? null : getSelection().anchorNode) || region.contains(document.activeElement?.closest("input, textarea, select"));
-      if (!busy) { lastPoll.set(button, Date.now()); await refetch(region); }
+      lastPoll.set(button, Date.now());
+      const marker = $("[data-live-new]", region);
+      if (!marker) { if (!busy) await refetch(region); continue; }
+      // A list that says what is new is fetched again only when something is, and only for somebody who is not reading it.
+      await htmx.ajax("GET", marker.dataset.liveNew, { target: marker, swap: "outerHTML" }).catch(() => {});
+      const reading = busy || region.matches(":hover, :focus-within") || scrollY > 0 && region.getBoundingClientRect().top < 0 || marker.matches("[data-paged]");
+      if (!reading && Number($("[data-live-new]", region)?.dataset.count)) await refetch(region);
     }
     polling = false;
   }
@@ -323,6 +381,7 @@
   // ── One listener an event ────────────────────────────────────────────────────────────────────────────────────────
   const clicks = {
     "[data-copy], [data-copy-target]": (button) => copy(button),
+    "[data-copy-api]": copyFromApi,
     "button[data-api]": (button) => act(button, button.dataset.body ? JSON.parse(button.dataset.body) : undefined),
     "[data-dialog]": (button) => $(button.dataset.dialog).showModal(),
     "[data-dialog-close]": (button) => button.closest("dialog").close(),
@@ -368,14 +427,25 @@
     if (event.target.matches("[data-acknowledge]")) { const panel = event.target.closest("[data-reveal-panel]"); guarded = event.target.checked ? null : panel; }
     if (event.target.form?.matches("[data-submit-on-change]")) event.target.form.requestSubmit();
   });
+  // Leaves those of a list whose text has the words; what is chosen, and what says so itself, stays.
+  document.addEventListener("input", (event) => {
+    if (!event.target.matches("[data-narrow]")) return;
+    const words = event.target.value.toLowerCase().split(/\s+/);
+    for (const one of $(event.target.dataset.narrow).children) one.hidden = !one.matches("[data-narrow-keep], :has(:checked)") && !words.every((word) => one.textContent.toLowerCase().includes(word));
+  });
   document.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && event.target.matches?.("[data-narrow]")) event.preventDefault();
     if (event.key === "Escape") {
       const menu = $("details.menu[open]");
       if (menu) { menu.open = false; $("summary", menu).focus(); } else if (document.documentElement.hasAttribute("data-nav-open")) openNav(false);
       else if (!$("dialog[open]")) $("#panel [data-panel-close]")?.click();
     }
+    if (event.target.matches?.("[data-hold-reveal]") && ["Enter", " "].includes(event.key)) {
+      event.preventDefault();
+      if (!event.repeat) hold(event.target);
+    }
     if (event.target.matches?.("[role=tab]") && ["ArrowLeft", "ArrowRight"].includes(event.key)) {
-      const tabs = $$("[role=tab]", event.target.closest("[role=tablist]")), step = event.key === "ArrowRight" ? 1 : -1;
+      const tabs = $$("[role=tab]:not([hidden])", event.target.closest("[role=tablist]")), step = event.key === "ArrowRight" ? 1 : -1;
       const tab = tabs[(tabs.indexOf(event.target) + step + tabs.length) % tabs.length];
       selectTab(tab);
       tab.focus();

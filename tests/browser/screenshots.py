@@ -48,12 +48,19 @@ def reveal_source(page: Page) -> None:
     page.locator("#created-value").wait_for()
 
 
+def choose_github(page: Page) -> None:
+    page.locator("#f-name").fill("GitHub")
+    page.locator("#find-preset").fill("git")
+    page.locator("[name=preset][value=github]").check(force=True)
+    page.get_by_text("At GitHub", exact=True).click()
+
+
 def wrong_source(page: Page) -> None:
     page.locator("#f-name").fill("Payments (production)")
     page.get_by_role("radio", name="Basic").check(force=True)
     page.get_by_role("radio", name="Use one that the sender already has").check()
     page.locator("[name='auth.username']").fill("a:b")
-    page.locator("[name=secret]:enabled").fill("short")
+    page.get_by_label("Secret", exact=True).fill("short")
     page.get_by_role("button", name="Create source").click()
     page.locator("[data-error-for]:not([hidden])").first.wait_for()
 
@@ -100,6 +107,8 @@ def shots(ids: dict[str, str]) -> list[Shot]:
         Shot("dashboard-menu", "/", act=menu),
         Shot("sources", "/sources/"),
         Shot("sources-empty", "/sources/", "newcomer"),
+        Shot("alarms", "/alarms/"),
+        Shot("alarms-none-rings", "/alarms/?state=alarm"),
         Shot("sources-nothing-fits", "/sources/?search=zzz"),
         Shot("source", f"/sources/{ids['hmac']}/"),
         Shot("source-jwt", f"/sources/{ids['jwt']}/"),
@@ -110,14 +119,31 @@ def shots(ids: dict[str, str]) -> list[Shot]:
         Shot("source-delete", f"/sources/{ids['hmac']}/", act=delete_dialog),
         Shot("source-edit", f"/sources/{ids['hmac']}/edit/"),
         Shot("source-create", "/sources/create/"),
+        Shot("source-create-preset", "/sources/create/", act=choose_github),
         Shot("source-create-wrong", "/sources/create/", act=wrong_source),
         Shot("source-revealed", "/sources/create/", act=reveal_source),
+        Shot("source-edit-jwt", f"/sources/{ids['jwt']}/edit/"),
         Shot("events", "/events/"),
+        Shot("events-more", f"/events/?range=24h&source={ids['learned']}&where=door%3Dgate-1"),
+        Shot("events-nothing-fits", "/events/?type=nothing.*"),
         Shot("events-empty", "/events/", "newcomer"),
         Shot("events-panel", "/events/", act=click("a.row-link")),
         Shot("event", f"/events/{ids['event']}/"),
+        Shot("event-classified", f"/events/{ids['classified']}/"),
+        Shot("event-text", f"/events/{ids['event']}/", act=click("#tab-text")),
+        Shot("schemas", "/schemas/"),
+        Shot("schemas-empty", "/schemas/", "newcomer"),
+        Shot("schema", f"/schemas/{ids['schema']}/"),
+        Shot("schema-create", "/schemas/create/"),
+        Shot("schema-infer", "/schemas/infer/"),
+        Shot("schema-infer-empty", "/schemas/infer/", "newcomer"),
+        Shot("schema-inferred", f"/schemas/infer/?source={ids['learned']}&range=24h"),
+        Shot("event-types", "/event-types/"),
+        Shot("event-types-empty", "/event-types/", "newcomer"),
         Shot("receipts", "/receipts/"),
         Shot("receipts-refused", "/receipts/?status=refused"),
+        Shot("refusals", "/refusals/"),
+        Shot("refusals-empty", "/refusals/", "newcomer"),
         Shot("receipts-empty", "/receipts/", "newcomer"),
         Shot("receipts-panel", "/receipts/?status=refused", act=click("a.row-link")),
         Shot("receipt-accepted", f"/receipts/{ids['accepted']}/"),
@@ -192,11 +218,15 @@ class Demo:
 
     def ids(self) -> dict[str, str]:
         retried = wait_for(self._retried, 180)
+        learned, schema = self._learn()
         invited = {"email": f"guest.{time.monotonic_ns()}@northwind.example", "role": "member"}
         return {
             **{name: self.first(f"sources/?method={name}&status=active") for name in ("hmac", "jwt", "none")},
             "paused": self.first("sources/?status=paused"),
             "event": self.first("events/?severity=high"),
+            "learned": learned,
+            "schema": schema,
+            "classified": self.first(f"events/?schema={schema}"),
             "accepted": self.first("receipts/?status=accepted"),
             "refused": self.first("receipts/?status=refused"),
             "idle": self.api("GET", f"deliveries/{self.first('deliveries/?status=delivered')}/")["subscription"],
@@ -206,6 +236,16 @@ class Demo:
             "retried": retried,
             "invitation": self.api("POST", "invitations/", invited)["url"],
         }
+
+    def _learn(self) -> tuple[str, str]:
+        """A source and the schema that was inferred of its events."""
+        source = self.first("sources/?method=none&status=active")
+        if made := self.api("GET", f"schemas/?source={source}")["results"]:
+            return source, made[0]["id"]
+        window = {"source": source, "range": "24h"}
+        document = self.api("POST", "schemas/infer/", window)["document"]
+        schema = {"name": "Badge reader", "document": document, "publish": True, "attach": [source]}
+        return source, self.api("POST", "schemas/", schema)["id"]
 
     def _retried(self) -> str | None:
         delivered = self.api("GET", "deliveries/?status=delivered&kind=event")["results"]

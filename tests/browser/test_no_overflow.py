@@ -46,9 +46,16 @@ PAGES = [
     "/sources/create/",
     "/sources/{source}/",
     "/sources/{source}/edit/",
+    "/schemas/",
+    "/schemas/create/",
+    "/schemas/infer/?source={source}",
+    "/schemas/{schema}/",
+    "/event-types/",
+    "/alarms/",
     "/events/",
     "/events/{event}/",
     "/receipts/",
+    "/refusals/",
     "/receipts/{receipt}/",
     "/subscriptions/",
     "/subscriptions/new/",
@@ -89,8 +96,10 @@ def ids(portal, acme) -> dict[str, str]:
         )
         wait_for(lambda: receiver.posted)
     event = api("POST", "events/", {"type": "long." + "t" * 100, "payload": {"long": "x" * 2000}})
+    schema = api("POST", "schemas/", {"name": name, "event_type": "t" * 128, "document": {}, "attach": [source["id"]]})
     return {
         "source": source["id"],
+        "schema": schema["id"],
         "event": event["id"],
         "subscription": made["id"],
         "receipt": api("GET", f"receipts/?source={source['id']}")["results"][0]["id"],
