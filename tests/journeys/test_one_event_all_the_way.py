@@ -138,7 +138,7 @@ def test_the_admin_sees_why_a_sender_was_refused_and_the_sender_does_not(tenant)
     refusal = post_signed(source, "not the secret")
     assert refusal.status == 401
     assert b"signature" not in refusal.body
-    receipt = tenant.get("receipts/")["results"][0]
+    receipt = wait_for(lambda: tenant.get("receipts/")["results"], "the refusal to be on record")[0]
     assert (receipt["status_code"], receipt["reason"]) == (401, "signature_mismatch")
 
 
