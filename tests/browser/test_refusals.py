@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.portal import call
+from tests.portal import call, wait_for
 
 pytestmark = pytest.mark.spec("B5")
 
@@ -18,6 +18,8 @@ def billing(acme):
         assert call("POST", source["url"], b"{}", headers).status == 401
     headers = {"Content-Type": "application/json", "X-Signature": "sha256=" + "ab" * 32}
     assert call("POST", source["url"], b'{"a":1}', headers).status == 401
+    on_record = f"receipts/?source={source['id']}"
+    wait_for(lambda: len(acme.api("GET", on_record)["results"]) == 4, "the refusals to be on record")
     return source
 
 
