@@ -147,6 +147,7 @@ class Door:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.notes.write()
         await self.registry.close()
+        self.wakeup.stop()
         await self.line.close()
         self._starting = None
 
@@ -158,7 +159,8 @@ class Door:
         self._proxies = settings.TRUSTED_PROXIES
         self._hsts_seconds = settings.SECURE_HSTS_SECONDS
         self.line = Line(system_connection, WAKEUP_SECONDS)
-        self.wake = self._given_wake or LoopWakeup(ROUTE, self.line).wake
+        self.wakeup = LoopWakeup(ROUTE, self.line)
+        self.wake = self._given_wake or self.wakeup.wake
         self.commits = GroupCommit(system_connection)
         self.notes = Notes(DatabaseStore())
         self.commits.start()

@@ -72,6 +72,11 @@ class LoopWakeup:
         if self._planned is None or self._planned.done():
             self._planned = asyncio.get_running_loop().create_task(self._send())
 
+    def stop(self) -> None:
+        """Forget what is planned: the sweep will find the work."""
+        if self._planned is not None:
+            self._planned.cancel()
+
     async def _send(self) -> None:
         await asyncio.sleep(self._sent_at + self.interval - time.monotonic())
         self._sent_at = time.monotonic()

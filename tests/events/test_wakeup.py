@@ -1,8 +1,14 @@
 """A wake-up is merged with those around it, and never in the way of what was accepted."""
 
+import asyncio
 import threading
 
-from events.wakeup import Wakeup
+import psycopg
+import pytest
+
+from config.celery import WAITING, app
+from events import wakeup as module
+from events.wakeup import LoopWakeup, Wakeup
 
 
 def test_a_wake_up_that_finds_no_thread_is_forgotten_and_the_next_one_is_planned(monkeypatch):
@@ -17,3 +23,90 @@ def test_a_wake_up_that_finds_no_thread_is_forgotten_and_the_next_one_is_planned
     monkeypatch.setattr(threading.Timer, "start", lambda self: None)
     wakeup.wake()
     assert wakeup._planned is not None
+
+
+class Line:
+    """Answers whether a wake-up waits unread; or fails, where the answer is an exception."""
+
+    def __init__(self, answer=None):
+        self.answer = answer
+        self.asked = []
+
+    async def ask(self, statement, parameters):
+        self.asked.append((statement, parameters))
+        await asyncio.sleep(0)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    names = []
+    monkeypatch.setattr(module, "send", names.append)
+    return names
+
+
+@pytest.fixture
+def on_pgmq(monkeypatch):
+    monkeypatch.setattr(type(app), "waiting_wakeup", WAITING)
+
+
+def after(wakeup, *acts):
+    """Do these in an event loop, one after another, and let what they planned happen."""
+
+    async def scenario():
+        for act in acts:
+            act()
+            await asyncio.sleep(0.05)
+        wakeup.stop()
+
+    asyncio.run(scenario())
+
+
+def test_in_an_event_loop_a_burst_is_one_wake_up_and_what_follows_another(sent, on_pgmq):
+    wakeup = LoopWakeup("some.task", Line(), interval=0.01)
+    after(wakeup, lambda: [wakeup.wake() for _ in range(100)], wakeup.wake)
+    assert sent == ["some.task", "some.task"]
+
+
+def test_a_message_that_waits_unread_stands_for_this_one(sent, on_pgmq):
+    line = Line((1,))
+    wakeup = LoopWakeup("some.task", line, interval=0.01)
+    after(wakeup, wakeup.wake)
+    assert (line.asked, sent) == ([(WAITING, ["some.task"])], [])
+
+
+def test_with_another_broker_nobody_is_asked(sent):
+    line = Line((1,))
+    wakeup = LoopWakeup("some.task", line, interval=0.01)
+    after(wakeup, wakeup.wake)
+    assert (line.asked, sent) == ([], ["some.task"])
+
+
+def test_a_database_that_is_away_leaves_it_to_the_sweep(sent, on_pgmq, caplog):
+    wakeup = LoopWakeup("some.task", Line(psycopg.OperationalError("gone")), interval=0.01)
+    after(wakeup, wakeup.wake)
+    assert sent == []
+    assert "the sweep will find the work" in caplog.text
+
+
+def test_what_is_committed_while_it_looks_gets_another(sent, on_pgmq):
+    line = Line()
+    wakeup = LoopWakeup("some.task", line, interval=0)
+    ask = line.ask
+
+    async def ask_and_be_woken(*asked):
+        if len(line.asked) == 0:
+            wakeup.wake()
+        return await ask(*asked)
+
+    line.ask = ask_and_be_woken
+    after(wakeup, wakeup.wake)
+    assert sent == ["some.task", "some.task"]
+
+
+def test_stopping_forgets_what_is_planned(sent, on_pgmq):
+    wakeup = LoopWakeup("some.task", Line(), interval=60)
+    after(wakeup, wakeup.wake, wakeup.wake)
+    assert sent == ["some.task"]
