@@ -6,7 +6,9 @@ Constraints first:
   while the database is away nobody waits at all.
 - One arrival that PostgreSQL does not take must not take the others with it.
 
-A batch is whatever waits when a connection is free; nobody waits for a batch to fill.
+A batch is whatever waits when a connection is free; nobody waits for a batch to fill. One connection keeps what is
+small: a batch costs what fifteen posts do, however many it holds, so two batches half as large are dearer. The other
+one is for what must not wait for it: when its batch is a large one or takes long, or when very many wait.
 """
 
 import asyncio
@@ -23,6 +25,9 @@ from events.store import Rows, Statement, in_short, keeping, without_projections
 from tenants.async_scope import hanging_up
 
 CONNECTIONS = 2
+LARGE_BYTES = 500_000  # of a batch behind which nobody should wait
+LONG = 0.05  # seconds of a commit
+MANY_WAITING = 24  # small arrivals: a second batch of them is worth its own round trip
 MAX_WAITING = 4000  # arrivals
 MAX_WAITING_BYTES = 64_000_000
 MAX_BATCH = 400
@@ -51,7 +56,8 @@ class GroupCommit:
         self._waiting: deque[Waiting] = deque()
         self._waiting_bytes = 0
         self._connected = 0
-        self._work = asyncio.Event()
+        self._idle: list[asyncio.Future[None]] = []
+        self._at_work: dict[object, float] = {}  # since when, of those with a small batch
         self._tried = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
@@ -66,7 +72,8 @@ class GroupCommit:
     async def close(self) -> None:
         """Keep what waits, then stop."""
         self._closing = True
-        self._work.set()
+        while self._idle:
+            _set(self._idle.pop())
         await asyncio.wait(self._tasks, timeout=PATIENCE)
         for task in self._tasks:
             task.cancel()
@@ -84,8 +91,25 @@ class GroupCommit:
         future: asyncio.Future[First | None] = asyncio.get_running_loop().create_future()
         self._waiting.append((accepted, future, size))
         self._waiting_bytes += size
-        self._work.set()
+        self._call_idle()
         return future
+
+    def _call_idle(self) -> None:
+        if self._idle and self._may_begin():
+            _set(self._idle.pop())
+
+    def _may_begin(self) -> bool:
+        """Whether a free connection should take what waits, rather than leave it to the one at work."""
+        if not self._waiting:
+            return False
+        if (
+            not self._at_work
+            or self._closing
+            or len(self._waiting) >= MANY_WAITING
+            or self._waiting_bytes >= LARGE_BYTES
+        ):
+            return True
+        return asyncio.get_running_loop().time() - min(self._at_work.values()) > LONG
 
     async def _commit_for_ever(self) -> None:
         while not (self._closing and not self._waiting):
@@ -108,6 +132,7 @@ class GroupCommit:
             finally:
                 self._connected -= 1
                 self._nobody_waits()
+                self._call_idle()
 
     async def _commit_with(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """Batch after batch, until the connection fails or the portal stops."""
@@ -115,19 +140,30 @@ class GroupCommit:
         with hanging_up(connection, PATIENCE):
             await connection.execute(f"SET statement_timeout = {round(1000 * PATIENCE)}")
         while True:
-            while not self._waiting:
-                if self._closing:
+            while not self._may_begin():
+                if self._closing and not self._waiting:
                     return
-                self._work.clear()
-                await self._work.wait()
+                await self._until_called()
             batch = self._next_batch()
+            if sum([size for _, _, size in batch]) < LARGE_BYTES:
+                self._at_work[connection] = asyncio.get_running_loop().time()
             try:
                 with hanging_up(connection, 1.2 * PATIENCE):
                     await self._keep(connection, cursor, batch)
             finally:
+                self._at_work.pop(connection, None)
                 for _, future, _ in batch:
                     if not future.done():
                         future.set_exception(Unavailable())
+
+    async def _until_called(self) -> None:
+        call: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._idle.append(call)
+        try:
+            await call
+        finally:
+            if call in self._idle:
+                self._idle.remove(call)
 
     def _next_batch(self) -> list[Waiting]:
         batch: list[Waiting] = []
@@ -173,6 +209,11 @@ class GroupCommit:
             self._waiting_bytes -= size
             if not future.done():
                 future.set_exception(Unavailable())
+
+
+def _set(call: asyncio.Future[None]) -> None:
+    if not call.done():
+        call.set_result(None)
 
 
 async def _run(

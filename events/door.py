@@ -55,6 +55,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 R = TypeVar("R")
+HeaderList = list[tuple[bytes, bytes]]
 
 AWAY = problem(503, {"Retry-After": str(OUTAGE_RETRY_AFTER)})
 
@@ -121,7 +122,10 @@ class Door:
         if scope["type"] == "http" and scope["path"].startswith(PREFIX):
             if not self._open:
                 await self.start()
-            await self._take(scope, receive, send)
+            if not self.takes(scope):
+                await self.app(scope, receive, send)  # Django's SecurityMiddleware sends it to https
+            elif (answer := await self.take(scope, receive)) is not None:
+                await _send(answer, send, self.headers_of(answer, scope["method"]), scope["method"])
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "websocket":
@@ -190,26 +194,40 @@ class Door:
         await self.stop()
         await send({"type": "lifespan.shutdown.complete"})
 
-    async def _take(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._redirects and not _is_secure(scope):
-            await self.app(scope, receive, send)  # Django's SecurityMiddleware sends it to https
-            return
+    def takes(self, scope: Scope) -> bool:
+        """Whether `take` may be asked: the request is for this door, and the door is open.
+
+        A server may then pass over ASGI's messages (`config.connection`). Of `scope` are read: scheme, method, path,
+        raw_path, query_string, headers and client.
+        """
+        return self._open and scope["path"].startswith(PREFIX) and not (self._redirects and not _is_secure(scope))
+
+    async def take(self, scope: Scope, receive: Receive) -> Answer | None:
+        """The answer to one request; None where its sender went away before it was there."""
         reading = asyncio.current_task()
         self._reading[reading] = time.monotonic() + READ_SECONDS
         try:
             body = await self._read(scope, receive)
         except SenderGone:
-            return
+            return None
         except asyncio.CancelledError:
             if self._reading[reading] > time.monotonic():
                 raise
             reading.uncancel()  # it was `_end_slow_readings`
-            await _send(problem(408), send, self._hsts_seconds)
-            return
+            return problem(408)
         finally:
             del self._reading[reading]
-        answer = AWAY if body is None else await self._receive(_arrival(scope, body, self._proxies))
-        await _send(answer, send, self._hsts_seconds, with_body=scope["method"] != "HEAD")
+        return AWAY if body is None else await self._receive(_arrival(scope, body, self._proxies))
+
+    def headers_of(self, answer: Answer, method: str) -> HeaderList:
+        """The headers of an answer, names in lower case."""
+        length = 0 if method == "HEAD" else len(answer.body)
+        headers = _usual_headers(answer.media_type, length, self._hsts_seconds)
+        if answer.headers:
+            headers = headers + [
+                (name.lower().encode(), value.encode("latin-1")) for name, value in answer.headers.items()
+            ]
+        return headers
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes | None:
         """At most one chunk more than any request may have; None where too many bodies are on their way already."""
@@ -314,17 +332,13 @@ def _is_secure(scope: Scope) -> bool:
     return any(value.decode("latin-1") == proxy[1] for known, value in scope["headers"] if known == name)
 
 
-async def _send(answer: Answer, send: Send, hsts_seconds: int, *, with_body: bool = True) -> None:
-    body = answer.body if with_body else b""
-    headers = _usual_headers(answer.media_type, len(body), hsts_seconds)
-    if answer.headers:
-        headers = headers + [(name.lower().encode(), value.encode("latin-1")) for name, value in answer.headers.items()]
+async def _send(answer: Answer, send: Send, headers: HeaderList, method: str) -> None:
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": b"" if method == "HEAD" else answer.body})
 
 
 @lru_cache(maxsize=256)
-def _usual_headers(media_type: str, length: int, hsts_seconds: int) -> list[tuple[bytes, bytes]]:
+def _usual_headers(media_type: str, length: int, hsts_seconds: int) -> HeaderList:
     headers = [
         (b"content-type", media_type.encode()),
         (b"content-length", b"%d" % length),

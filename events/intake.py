@@ -85,21 +85,25 @@ class Facts(NamedTuple):
     content_encoding: bytes
     body_size: int
     size: int
+    has_key: bool = False  # an Idempotency-Key
 
     @classmethod
     def of(cls, arrival: Arrival) -> "Facts":
-        kinds: list[bytes] = []
-        codings: list[bytes] = []
+        kind = coding = b""
+        has_key = False
         total, length = 0, len(arrival.body or b"")
         for name, value in arrival.headers:
             total += len(name) + len(value) + 4
             if name == b"content-type":
-                kinds.append(value)
+                kind = b"%s, %s" % (kind, value) if kind else value
+            elif name == b"content-length":
+                if value.isdigit():
+                    length = max(length, int(value[:16]))
             elif name == b"content-encoding":
-                codings.append(value)
-            elif name == b"content-length" and value.isdigit():
-                length = max(length, int(value[:16]))
-        return cls(b", ".join(kinds), b", ".join(codings), length, total + length)
+                coding = b"%s, %s" % (coding, value) if coding else value
+            elif name == b"idempotency-key":
+                has_key = True
+        return cls(kind, coding, length, total + length, has_key)
 
 
 class Doorway:
@@ -109,6 +113,7 @@ class Doorway:
         self.source = source
         self.classifier = classifier
         self.method = METHODS[source.method]
+        self.prove = self.method.prepared(source.config, source.secrets)
         self.rules = source.door_rules
         self.auth_headers = [
             str(self.method.setting(source.config, item.name))
@@ -207,7 +212,7 @@ def examine(doorway: Doorway, arrival: Arrival, limiter: RateLimiter, max_bytes:
     if source.require_jwt and source.method != JWT:
         raise _unproven(doorway, Verdict(False, reason="jwt_required", detail="The workspace accepts tokens only."))
     inbound = _inbound(arrival, doorway.single_headers, doorway.origin)
-    verdict = doorway.method.verify(source.config, source.secrets, inbound)
+    verdict = doorway.prove(inbound)
     if not verdict.accepted:
         raise _unproven(doorway, verdict)
     if arrival.site_slug is not None and arrival.site_slug not in source.sites:
@@ -291,9 +296,10 @@ def _accepted(
         if reply is not None:
             receipt = _receipt(doorway, arrival, facts, status_code=reply.status, body=arrival.body)
             return Accepted(receipt, (), verdict.secret_id, answer=_replied(reply))
-    digest = idempotency_digest(reading, arrival.headers, documents, arrival.site_slug)
-    if digest is not None:
-        once.insert(0, Once("key", digest, IDEMPOTENCY_SECONDS))
+    if facts.has_key or reading:
+        digest = idempotency_digest(reading, arrival.headers, documents, arrival.site_slug)
+        if digest is not None:
+            once.insert(0, Once("key", digest, IDEMPOTENCY_SECONDS))
     site_id = source.sites[arrival.site_slug] if arrival.site_slug is not None else None
     whole = len(items) == 1 and items[0].raw == arrival.body
     kept = None if whole else arrival.body
@@ -315,12 +321,12 @@ def _accepted(
                 item.content_type,
                 item.raw,
                 None if item.plain else projection(item),
-                _clean(item.problem)[:200],
+                item.problem and _clean(item.problem)[:200],
                 item.plain,
                 named.title,
                 named.occurred_at,
                 version,
-                _clean(schema_problem)[:300],
+                schema_problem and _clean(schema_problem)[:300],
             )
         )
     usual = doorway.rules.answer
@@ -431,7 +437,7 @@ def _receipt(
         status_code,
         known_address(arrival.client_address),
         doorway.mask.json(arrival.headers, max_total),
-        _clean(facts.content_type.decode("latin-1"))[:200],
+        _media_type(facts.content_type),
         body,
         min(facts.body_size, 2**31 - 1),
         event_count,
@@ -439,6 +445,11 @@ def _receipt(
         detail,
         evidence,
     )
+
+
+@lru_cache(maxsize=1024)
+def _media_type(value: bytes) -> str:
+    return _clean(value.decode("latin-1"))[:200]
 
 
 def _storable(evidence: Mapping[str, str | int]) -> dict[str, str | int]:

@@ -8,14 +8,13 @@ from collections.abc import Iterator
 
 from events.streams.items import JSON_TYPE, MAX_ITEMS, Item, Limits, StreamError, too_deep
 from events.streams.reading import (
-    SPACE,
     Reader,
     first_value,
     not_json,
-    read_quickly,
+    read_alone,
     shallow,
     skip_space,
-    unsuspicious,
+    tame,
 )
 
 _skip = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str).raw_decode  # whatever numbers mean
@@ -23,16 +22,10 @@ _skip = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str).raw
 
 def plain_document(body: bytes, limits: Limits) -> Item | None:
     """The whole body as one plain event; None where that is not certain at once."""
-    if len(body) > min(limits.projection_bytes, limits.item_bytes) or not unsuspicious(body) or not shallow(body):
+    if len(body) > min(limits.projection_bytes, limits.item_bytes) or not shallow(body):
         return None
-    try:
-        text = body.decode()
-        value, end = read_quickly(text, skip_space(text, 0))
-    except (ValueError, RecursionError):
-        return None
-    if value is None or (end != len(text) and text[end:].strip(SPACE)):
-        return None
-    return Item(body, JSON_TYPE, value, "", True)
+    value = read_alone(body, is_tame=tame(body))
+    return None if value is None else Item(body, JSON_TYPE, value, "", True)
 
 
 def documents(body: bytes, text: str, limits: Limits, *, several: bool = True) -> list[Item]:

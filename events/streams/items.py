@@ -20,8 +20,8 @@ class Item(NamedTuple):
     """One event. ``parsed`` is None with a ``problem``, or for a JSON null.
 
     ``plain`` promises that ``raw``, cast to jsonb by PostgreSQL, is the projection: strict JSON without a byte order
-    mark, within every bound of a projection, and equal as jsonb to what ``json.dumps`` makes of ``parsed``. Where it is
-    False that may be so or not.
+    mark, within every bound of a projection, and equal as jsonb to what ``json.dumps`` makes of ``parsed``, but that
+    jsonb keeps every digit of a fraction where ``parsed`` has a double. Where it is False that may be so or not.
     """
 
     raw: bytes

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from events.streams.items import BINARY_TYPE, JSON_TYPE, MAX_DEPTH, TEXT_TYPE, Item, Limits, StreamError
-from events.streams.reading import BOM, SPACE, Careful, check_depth, read_quickly, skip_space, unsuspicious
+from events.streams.reading import BOM, SPACE, Careful, check_depth, read_alone, read_quickly, skip_space, tame
 
 _SPACE_BYTES = SPACE.encode()
 _BLANK_LINES = re.compile(rb"[ \t\r\n]*\n")
@@ -16,20 +16,20 @@ def lines(body: bytes, limits: Limits, *, only_json: bool = False) -> list[Item]
     With ``only_json`` a line that is not JSON is an error, else it is text.
     """
     body = body.removeprefix(BOM.encode())
-    is_plain = unsuspicious(body)
+    is_tame = tame(body)
     plain_bytes = min(limits.projection_bytes, limits.item_bytes)
     careful = Careful(limits)
     items: list[Item] = []
     for ended in _each(body, limits):
-        item = _plain(ended, plain_bytes) if is_plain else None
+        item = _plain(ended, plain_bytes, is_tame=is_tame)
         if item is None:
             line = ended.rstrip(b"\r")
             if not line.strip(_SPACE_BYTES):
                 continue
             limits.check_size(line, len(items))
-            if unsuspicious(line):
-                item = _plain(line, plain_bytes)
-            item = item or _careful(line, careful, len(items), only_json=only_json)
+            item = _plain(line, plain_bytes, is_tame=tame(line)) or _careful(
+                line, careful, len(items), only_json=only_json
+            )
         items.append(item)
         if len(items) > limits.items:
             limits.check_count(len(items))
@@ -66,18 +66,12 @@ def _not_blank(body: bytes) -> Iterator[bytes]:
         position = end + 1
 
 
-def _plain(line: bytes, plain_bytes: int) -> Item | None:
-    """The event of a line that is unsuspicious; None where it is not plain, or has an ending to be taken off."""
+def _plain(line: bytes, plain_bytes: int, *, is_tame: bool) -> Item | None:
+    """The event of a line; None where it is not plain at once, or has an ending to be taken off."""
     if len(line) > plain_bytes or line.count(b"{") + line.count(b"[") > MAX_DEPTH or line.endswith(b"\r"):
         return None
-    try:
-        text = line.decode()
-        value, end = read_quickly(text, 0)
-    except (ValueError, RecursionError):
-        return None
-    if value is None or (end != len(text) and text[end:].strip(SPACE)):
-        return None
-    return Item(line, JSON_TYPE, value, "", True)
+    value = read_alone(line, is_tame=is_tame)
+    return None if value is None else Item(line, JSON_TYPE, value, "", True)
 
 
 def _careful(line: bytes, careful: Careful, index: int, *, only_json: bool) -> Item:

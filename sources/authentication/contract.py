@@ -14,7 +14,7 @@ import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import sha256
 from types import MappingProxyType
 from typing import NamedTuple
@@ -165,6 +165,9 @@ class Verdict(NamedTuple):
         return f"Verdict(accepted={self.accepted}, secret_id={self.secret_id!r}, reason={self.reason!r})"
 
 
+Prove = Callable[[InboundRequest], Verdict]
+
+
 class Method(ABC):
     """A way to prove who sends. Stateless: one instance serves every source."""
 
@@ -278,13 +281,27 @@ class Method(ABC):
                 raise Refusal("no_secret", "The source has no valid secret at this time.")
             return self._prove(config, live, request)
         except Refusal as refusal:
-            ended = [secret for secret in secrets if secret not in live]
-            evidence = {
-                **({"secrets_tried": len(live)} if self.has_secret else {}),
-                **self._evidence(config, live, ended, request, refusal),
-                **refusal.evidence,
-            }
-            return Verdict(False, reason=refusal.reason, detail=refusal.detail, evidence=evidence)
+            return self._refused(config, secrets, live, request, refusal)
+
+    def prepared(self, config: Mapping[str, object], secrets: Sequence[LiveSecret]) -> Prove:
+        """``verify`` for many requests of one source. What depends on the source alone may be worked out here."""
+        return partial(self.verify, config, secrets)
+
+    def _refused(
+        self,
+        config: Mapping[str, object],
+        secrets: Sequence[LiveSecret],
+        live: Sequence[LiveSecret],
+        request: InboundRequest,
+        refusal: Refusal,
+    ) -> Verdict:
+        ended = [secret for secret in secrets if secret not in live]
+        evidence = {
+            **({"secrets_tried": len(live)} if self.has_secret else {}),
+            **self._evidence(config, live, ended, request, refusal),
+            **refusal.evidence,
+        }
+        return Verdict(False, reason=refusal.reason, detail=refusal.detail, evidence=evidence)
 
     def _evidence(
         self,

@@ -11,6 +11,7 @@ from sources.authentication.contract import (
     InboundRequest,
     LiveSecret,
     Method,
+    Prove,
     Refusal,
     Verdict,
 )
@@ -149,7 +150,28 @@ class SignedRequest(Method):
         secrets: Sequence[LiveSecret],
         request: InboundRequest,
     ) -> Verdict:
-        scheme = self.scheme(config)
+        return self._proved(self.scheme(config), self.keys(config, secrets), config, request)
+
+    def prepared(self, config: Mapping[str, object], secrets: Sequence[LiveSecret]) -> Prove:
+        if not secrets or any(secret.ends_at is not None for secret in secrets):
+            return super().prepared(config, secrets)
+        scheme, keys = self.scheme(config), self.keys(config, secrets)
+
+        def prove(request: InboundRequest) -> Verdict:
+            try:
+                return self._proved(scheme, keys, config, request)
+            except Refusal as refusal:
+                return self._refused(config, secrets, secrets, request, refusal)
+
+        return prove
+
+    def _proved(
+        self,
+        scheme: Scheme,
+        keys: Sequence[tuple[LiveSecret, bytes]],
+        config: Mapping[str, object],
+        request: InboundRequest,
+    ) -> Verdict:
         presented = scheme.read(request)
         signatures = [one for one in presented.signatures if len(one) == scheme.width]
         if not signatures:
@@ -157,7 +179,6 @@ class SignedRequest(Method):
                 "header_malformed",
                 f"The signature in {scheme.header} has {len(presented.signatures[0])} characters, not {scheme.width}.",
             )
-        keys = self.keys(config, secrets)
         if not keys:
             raise Refusal("no_secret", "The source has no valid secret at this time.")
         message = scheme.message(request, presented)

@@ -7,6 +7,7 @@ with (i_), and texts that parsers change (transform). `python tests/payloads.py`
 import json
 import os
 import random
+import re
 
 import pytest
 from django.db import connection
@@ -199,15 +200,23 @@ def events_of(bodies):
 
 
 def disagreements(items):
-    """Plain events whose bytes are not, for PostgreSQL, what the projection is."""
+    """Plain events whose bytes are not, for PostgreSQL, what the projection is: fractions as doubles."""
     plain = [(raw, data) for raw, is_plain, data in items if is_plain]
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT raw, data FROM unnest(%s::bytea[], %s::text[]) AS row (raw, data)"
+            "SELECT raw, convert_from(raw, 'UTF8')::jsonb::text, data::jsonb::text"
+            " FROM unnest(%s::bytea[], %s::text[]) AS row (raw, data)"
             " WHERE (convert_from(raw, 'UTF8')::jsonb = data::jsonb) IS NOT TRUE",
             [[raw for raw, _ in plain], [data for _, data in plain]],
         )
-        return [(bytes(raw), data) for raw, data in cursor.fetchall()]
+        return [
+            (bytes(raw), cast, data)
+            for raw, cast, data in cursor.fetchall()
+            if not _FRACTION.search(raw) or as_doubles(json.loads(cast)) != as_doubles(json.loads(data))
+        ]
+
+
+_FRACTION = re.compile(rb"[0-9](?:\.|[eE][+-]?)[0-9]")
 
 
 @pytest.mark.spec("P4")
@@ -245,13 +254,13 @@ def test_usual_bodies_are_plain(body, stream_type):
     "body",
     [
         b"null",
-        b"1e2",
-        b"1E2",
-        b"0.12345678901234567",
+        b"1e1000",
+        b"0e1000",
+        b"1E-100",
         b"1" * 101,
         b"NaN",
         b'"\\u0000"',
-        b'"\\ud83d\\ude00"',
+        b'"\\ud83d"',
         b"[" * 65 + b"]" * 65,
         b'"' + b"x" * 262_143 + b'"',
     ],

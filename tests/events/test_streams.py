@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from events.streams import MAX_PARSE_DEPTH, Limits, StreamError, depth, documents, lines, reading, split
+from events.streams import MAX_PARSE_DEPTH, Limits, StreamError, depth, lines, reading, split
 
 
 def raws(body, stream_type="auto", **settings):
@@ -514,7 +514,8 @@ DEEP = [
 @pytest.mark.parametrize("body", DEEP)
 def test_abysmal_nesting_is_refused_before_it_is_parsed(body, stream_type, monkeypatch):
     monkeypatch.setattr(json.JSONDecoder, "raw_decode", None)
-    for module in (documents, lines, reading):
+    monkeypatch.setattr(reading, "orjson", None)
+    for module in (lines, reading):
         monkeypatch.setattr(module, "read_quickly", None)
     assert refusal(body, stream_type) == (422, "too_deep", None)
 
