@@ -8,6 +8,7 @@ from celery.signals import worker_process_init, worker_process_shutdown, worker_
 from deliveries import outbox, routing
 from deliveries.dispatch import Dispatcher
 from deliveries.sending import TIMEOUT
+from events import bundles
 from events.wakeup import DISPATCH, ROUTE, wake
 from tenants.scope import system_scope
 
@@ -19,9 +20,12 @@ _dispatcher = Dispatcher()
 
 @shared_task(name=ROUTE)
 def route() -> None:
-    """Route until the inbox is empty, and wake this process's dispatcher after each batch."""
+    """Route until the inbox is empty, and wake this process's dispatcher after each batch.
+
+    Between two batches the events of one bundle are made: thousands of them do not hold up what is ready.
+    """
     until = time.monotonic() + ROUTE_SECONDS
-    while (routed := routing.route()).claimed:
+    while (routed := routing.route()).claimed + bundles.unpack():
         if routed.deliveries:
             _dispatcher.wake()
         if routed.deliveries >= routing.BATCH:
@@ -39,7 +43,7 @@ def dispatch() -> None:
 @shared_task(name="deliveries.tasks.sweep")
 def sweep() -> None:
     """Every second: what no wake-up was heard for, and what has become due."""
-    if routing.is_due():
+    if routing.is_due() or bundles.is_due():
         route()
     with system_scope():
         due = outbox.is_due()

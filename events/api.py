@@ -21,7 +21,7 @@ from rest_framework.response import Response
 from events.arrivals import KeptEvent
 from events.export import FORMATS, ROWS, Kind, response_of, sized
 from events.identity import identify
-from events.intake import projection
+from events.division import projection
 from events.looking import SearchPagination
 from events.models import Event, Receipt
 from events.search import EventFilter, ReceiptFilter
@@ -30,6 +30,7 @@ from events.serializers import (
     EventSerializer,
     PublishSerializer,
     ReceiptDetailSerializer,
+    ReceiptNowSerializer,
     ReceiptSerializer,
 )
 from events.store import insert_events
@@ -172,7 +173,7 @@ class ReceiptViewSet(ArrivedViewSet):
     )
 
     def get_serializer_class(self):
-        return ReceiptSerializer if self.action == "list" else ReceiptDetailSerializer
+        return ReceiptSerializer if self.action == "list" else ReceiptNowSerializer
 
     def get_queryset(self):
         queryset = super().get_queryset()

@@ -78,7 +78,7 @@ _PROBLEMS = {
 class KeptReceipt(NamedTuple):
     """A row of `events_receipt`, but for its status, which accepted and refused ones differ in.
 
-    `headers` and `evidence` are JSON texts.
+    `headers` and `evidence` are JSON texts. `body_packed` says that `body` is compressed (zstd), by us.
     """
 
     id: UUID
@@ -95,6 +95,7 @@ class KeptReceipt(NamedTuple):
     reason: str = ""
     detail: str = ""
     evidence: str | None = None
+    body_packed: bool = False
 
 
 class KeptEvent(NamedTuple):
@@ -122,6 +123,14 @@ class KeptEvent(NamedTuple):
     schema_problem: str = ""
 
 
+class KeptBundle(NamedTuple):
+    """A row of `events_bundle`: the events of a receipt are still to be made, in the way that `division` says."""
+
+    receipt_id: UUID
+    tenant_id: UUID
+    division: str
+
+
 class Once(NamedTuple):
     """What an arrival may be kept for once only. `kind` is one of `OnceKey.Kind`; remembered for so many seconds."""
 
@@ -141,7 +150,8 @@ class First(NamedTuple):
 class Accepted(NamedTuple):
     """One arrival to keep: its receipt and the events it was divided into; and what its sender is answered.
 
-    `answer` is None for the usual acknowledgement.
+    Very many events are not made yet: then there is a `bundle` in their place. `answer` is None for the usual
+    acknowledgement.
     """
 
     receipt: KeptReceipt
@@ -149,3 +159,4 @@ class Accepted(NamedTuple):
     secret_id: str | None = None
     once: tuple[Once, ...] = ()
     answer: Answer | None = None
+    bundle: KeptBundle | None = None

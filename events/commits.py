@@ -222,7 +222,7 @@ async def _run(
     """Run `keeping` in one transaction: that of its only statement, as a rule."""
     steps = keeping(batch)
     many = sum(len(accepted.events) for accepted in batch) > MANY_EVENTS
-    if not any(accepted.once for accepted in batch):
+    if not any(accepted.once or accepted.bundle for accepted in batch):
         return await _drive(cursor, steps, in_thread=many)
     async with connection.transaction():
         return await _drive(cursor, steps, in_thread=many)

@@ -16,30 +16,32 @@ import ipaddress
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from django.conf import settings
 from django.db import Error as DatabaseFailure
+from zstandard import ZstdCompressor
 
-from events.arrivals import Accepted, Answer, Arrival, First, Headers, KeptEvent, KeptReceipt, Once, problem
-from events.classification import document_of
-from events.decoding import DecodeError, open_body
-from events.identity import IDEMPOTENCY_SECONDS, idempotency_digest, identify
+from events.arrivals import Accepted, Answer, Arrival, First, Headers, KeptBundle, KeptReceipt, Once, problem
+from events.decoding import DecodeError
+from events.division import Division, Owner, documents_of, storable
+from events.identity import IDEMPOTENCY_SECONDS, idempotency_digest
 from events.limits import RateLimiter
 from events.masking import MAX_TOTAL, HeaderMask
-from events.schemas import Classifier, Effort, classifier_of
+from events.schemas import Classifier, classifier_of
 from events.store import in_short
-from events.streams import Item, StreamError, split
+from events.streams import Item, StreamError
 from sources.authentication import METHODS, InboundRequest, Verdict, verify_unknown
 from sources.handshakes import Reply, answer, greet
 from sources.registry import DatabaseRegistry, SourceConfig
 from sources.rules import ANSWER_HEADERS, preflight
-from tenants.ids import uuid7
+from tenants.ids import following, uuid7
 from tenants.scope import system_scope
 
-MAX_OPENED_BYTES = 8_000_000  # of a compressed body, opened
+BUNDLED = 250  # more events than that in one post are kept in one piece first (`events.bundles`)
+PACKED_BYTES = 4096
 REFUSED_BODY_BYTES = 4096  # of a refused request, kept for the admin
 REFUSED_HEADER_CHARACTERS = 4096
 PAUSED_RETRY_AFTER = 300  # seconds
@@ -122,7 +124,7 @@ class Doorway:
         ]
         self.single_headers = self.method.single_headers(source.config)
         self.mask = HeaderMask(self.auth_headers, self._is_secret)
-        self.default_type = source.event_type or source.kind
+        self.division = Division(source.stream_type, source.reading, source.event_type or source.kind)
         self.origin = settings.PORTAL_URL
 
     def _is_secret(self, value: bytes) -> bool:
@@ -216,7 +218,7 @@ def examine(doorway: Doorway, arrival: Arrival, limiter: RateLimiter, max_bytes:
     if not verdict.accepted:
         raise _unproven(doorway, verdict)
     if arrival.site_slug is not None and arrival.site_slug not in source.sites:
-        raise Refused(404, "site_unknown", f"No site is called “{_clean(arrival.site_slug[:60])}”.")
+        raise Refused(404, "site_unknown", f"No site is called “{storable(arrival.site_slug[:60])}”.")
     if source.status != "active":
         raise Refused(503, "source_paused", headers={"Retry-After": str(PAUSED_RETRY_AFTER)})
     if rules.per_minute is not None:
@@ -225,9 +227,9 @@ def examine(doorway: Doorway, arrival: Arrival, limiter: RateLimiter, max_bytes:
             detail = f"More than {rules.per_minute} posts within a minute."
             raise Refused(429, "rate_limited", detail, {"Retry-After": str(wait)})
     if rules.content_types and not rules.admits_content_type(facts.content_type):
-        detail = f"The content type was “{_clean(facts.content_type.decode('latin-1'))[:80]}”."
+        detail = f"The content type was “{storable(facts.content_type.decode('latin-1'))[:80]}”."
         raise Refused(415, "content_type_not_allowed", detail)
-    opened, items = _divided(source, arrival.body, facts)
+    opened, items = _divided(doorway, arrival.body, facts)
     return _accepted(doorway, arrival, facts, inbound, verdict, opened, items)
 
 
@@ -253,23 +255,15 @@ def _unproven(doorway: Doorway, verdict: Verdict) -> Refused:
     return Refused(401, verdict.reason, verdict.detail, challenge, verdict.evidence)
 
 
-def _divided(source: SourceConfig, body: bytes, facts: Facts) -> tuple[bytes, Sequence[Item]]:
+def _divided(doorway: Doorway, body: bytes, facts: Facts) -> tuple[bytes, Sequence[Item]]:
     """The body as it was before compression, and its events."""
     try:
-        opened = open_body(body, facts.content_encoding, MAX_OPENED_BYTES)
-        items = split(
-            opened,
-            source.stream_type,
-            envelope=str(source.reading.get("envelope", "")),
-            xml_root=str(source.reading.get("xml_element", "")),
-            content_type=facts.content_type,
-        )
+        return doorway.division.divide(body, facts.content_encoding, facts.content_type)
     except DecodeError as error:
         raise Refused(error.status, error.code, error.detail) from None
     except StreamError as error:
         where = "" if error.index is None else f" (event {error.index + 1})"
         raise Refused(error.status, error.code, error.detail + where) from None
-    return opened, items
 
 
 def _accepted(
@@ -281,7 +275,7 @@ def _accepted(
     opened: bytes,
     items: Sequence[Item],
 ) -> Accepted:
-    source, reading, default = doorway.source, doorway.source.reading, doorway.default_type
+    source, division = doorway.source, doorway.division
     once: list[Once] = []
     if verdict.claims is not None:
         objection = doorway.method.check_opened(source.config, verdict.claims, opened)
@@ -290,48 +284,38 @@ def _accepted(
         token = doorway.method.once(source.config, verdict.claims, inbound.received_at)
         if token is not None:
             once.append(Once("jti", *token))
-    documents = [document_of(item.raw) if item.problem else item.parsed for item in items]
+    documents = documents_of(items)
     if source.preset and len(documents) == 1:
         reply = answer(source.preset, source.config, source.secrets, inbound, documents[0])
         if reply is not None:
             receipt = _receipt(doorway, arrival, facts, status_code=reply.status, body=arrival.body)
             return Accepted(receipt, (), verdict.secret_id, answer=_replied(reply))
-    if facts.has_key or reading:
-        digest = idempotency_digest(reading, arrival.headers, documents, arrival.site_slug)
+    if facts.has_key or source.reading:
+        digest = idempotency_digest(source.reading, arrival.headers, documents, arrival.site_slug)
         if digest is not None:
             once.insert(0, Once("key", digest, IDEMPOTENCY_SECONDS))
     site_id = source.sites[arrival.site_slug] if arrival.site_slug is not None else None
     whole = len(items) == 1 and items[0].raw == arrival.body
     kept = None if whole else arrival.body
     receipt = _receipt(doorway, arrival, facts, status_code=202, site_id=site_id, body=kept, event_count=len(items))
-    classify = None if doorway.classifier is None else partial(doorway.classifier.classify, effort=Effort())
-    events = []
-    for item, document in zip(items, documents, strict=True):
-        named = identify(reading, arrival.headers, document, default)
-        version, schema_problem = (None, "") if classify is None else classify(item.parsed)
-        events.append(
-            KeptEvent(
-                uuid7(),
-                source.tenant_id,
-                source.id,
-                receipt.id,
-                site_id,
-                named.type,
-                named.severity,
-                item.content_type,
-                item.raw,
-                None if item.plain else projection(item),
-                item.problem and _clean(item.problem)[:200],
-                item.plain,
-                named.title,
-                named.occurred_at,
-                version,
-                schema_problem and _clean(schema_problem)[:300],
-            )
-        )
     usual = doorway.rules.answer
     own = None if usual is None else Answer(usual[0], usual[2], ANSWER_HEADERS, usual[1])
-    return Accepted(receipt, tuple(events), verdict.secret_id, tuple(once), own)
+    if len(items) > BUNDLED:
+        asked = division.remembered(facts.content_encoding, facts.content_type, arrival.headers)
+        bundle = KeptBundle(receipt.id, source.tenant_id, asked)
+        return Accepted(_packed(receipt), (), verdict.secret_id, tuple(once), own, bundle)
+    owner = Owner(source.tenant_id, source.id, receipt.id, site_id)
+    ids = [uuid7()] if len(items) == 1 else following(receipt.id, len(items))
+    events = division.events(owner, ids, items, documents, arrival.headers, doorway.classifier)
+    return Accepted(receipt if whole else _packed(receipt), events, verdict.secret_id, tuple(once), own)
+
+
+def _packed(receipt: KeptReceipt) -> KeptReceipt:
+    """The receipt with a large body made smaller, if it can be: PostgreSQL would take many times longer for it."""
+    if receipt.body is None or len(receipt.body) < PACKED_BYTES:
+        return receipt
+    packed = ZstdCompressor(level=1).compress(receipt.body)
+    return receipt._replace(body=packed, body_packed=True) if len(packed) < len(receipt.body) else receipt
 
 
 def told_sender(accepted: Accepted, first: First | None) -> Answer:
@@ -344,7 +328,7 @@ def told_sender(accepted: Accepted, first: First | None) -> Answer:
         return acknowledged(first.receipt_id, first.event_count, duplicate=True)
     if accepted.answer is not None:
         return accepted.answer
-    return acknowledged(accepted.receipt.id, len(accepted.events))
+    return acknowledged(accepted.receipt.id, accepted.receipt.event_count)
 
 
 def acknowledged(receipt_id: UUID, events: int, *, duplicate: bool = False) -> Answer:
@@ -371,15 +355,10 @@ def refusal(doorway: Doorway, arrival: Arrival, refused: Refused) -> KeptReceipt
         site_id=doorway.source.sites.get(arrival.site_slug or ""),
         body=(arrival.body or b"")[:REFUSED_BODY_BYTES],
         reason=refused.reason,
-        detail=_clean(refused.detail)[:500],
+        detail=storable(refused.detail)[:500],
         evidence=json.dumps(_storable(refused.evidence)) if refused.evidence else None,
         max_total=REFUSED_HEADER_CHARACTERS,
     )
-
-
-def projection(item: Item) -> str | None:
-    """The JSON text of an item's bounded reading, for jsonb; None where there is none."""
-    return None if item.parsed is None else json.dumps(item.parsed, ensure_ascii=False, allow_nan=False)
 
 
 @lru_cache(maxsize=4096)
@@ -449,15 +428,8 @@ def _receipt(
 
 @lru_cache(maxsize=1024)
 def _media_type(value: bytes) -> str:
-    return _clean(value.decode("latin-1"))[:200]
+    return storable(value.decode("latin-1"))[:200]
 
 
 def _storable(evidence: Mapping[str, str | int]) -> dict[str, str | int]:
-    return {name: _clean(value) if isinstance(value, str) else value for name, value in evidence.items()}
-
-
-def _clean(text: str) -> str:
-    """Text that PostgreSQL stores: no NUL, no lone surrogate."""
-    return (
-        text if text.isascii() and "\x00" not in text else text.encode("utf-8", "replace").decode().replace("\x00", "�")
-    )
+    return {name: storable(value) if isinstance(value, str) else value for name, value in evidence.items()}

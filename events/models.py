@@ -3,7 +3,9 @@
 from datetime import datetime, timedelta
 
 from django.db import connection, models
+from django.db.models.functions import Now
 from django.utils import timezone
+from zstandard import ZstdDecompressor
 
 from events.alarms import Alarm, AlarmEpisode, AlarmMail
 from events.partitions import Partitioned
@@ -18,6 +20,7 @@ __all__ = [
     "Alarm",
     "AlarmEpisode",
     "AlarmMail",
+    "Bundle",
     "Event",
     "Inbox",
     "OnceKey",
@@ -62,6 +65,7 @@ class Receipt(Partitioned):
     `headers` is a list of `[name, value]` with secrets masked. `body` holds the bytes on the wire; it is null
     where the one event made of them holds the very same bytes. Of a refused request only the beginning is kept.
     `evidence` of a refused one is what helps to see why (`sources.authentication.Verdict`): never a secret.
+    Where `body_packed` is true they are compressed (zstd); `kept_bytes` are what came.
     `suppressed` counts refusals of the same source that followed within the minute and have no row of their own.
     """
 
@@ -83,6 +87,7 @@ class Receipt(Partitioned):
     event_count = models.PositiveIntegerField(default=0)
     suppressed = models.PositiveIntegerField(default=0)
     evidence = models.JSONField(null=True)
+    body_packed = models.BooleanField(default=False, db_default=False)
 
     objects = ScopedManager.from_queryset(ArrivedQuerySet)()
 
@@ -105,6 +110,11 @@ class Receipt(Partitioned):
         return time_of(self.id)
 
     @property
+    def unpacking(self) -> bool:
+        """Whether its events are still to be made (`events.bundles`)."""
+        return self.event_count > 1 and Bundle.objects.filter(pk=self.pk).exists()
+
+    @property
     def explanation(self) -> str:
         """Why it was refused, in plain words; empty for an accepted one."""
         return explain(self.reason) if self.status == self.Status.REFUSED else ""
@@ -113,7 +123,7 @@ class Receipt(Partitioned):
     def kept_bytes(self) -> bytes | None:
         """The bytes on the wire, or as much of them as was kept; they may stand in the one event made of them."""
         if self.body is not None:
-            return bytes(self.body)
+            return ZstdDecompressor().decompress(bytes(self.body)) if self.body_packed else bytes(self.body)
         only = Event.objects.made_of(self).only("body").first() if self.event_count == 1 else None
         return bytes(only.body) if only else None
 
@@ -216,3 +226,31 @@ class Inbox(models.Model):
 
     def __str__(self):
         return str(self.event_id)
+
+
+class BundleQuerySet(models.QuerySet):
+    def due(self):
+        return self.filter(due_at__lte=Now())
+
+
+class Bundle(models.Model):
+    """The events of one receipt, very many, that are kept but not made yet: hot and short-lived (`events.bundles`).
+
+    `division` is how to make them. One that fails is tried again at `due_at`, later each time, and is never given up.
+    """
+
+    receipt = models.OneToOneField(
+        Receipt, primary_key=True, on_delete=models.DO_NOTHING, db_constraint=False, related_name="+"
+    )
+    tenant = models.ForeignKey(Tenant, related_name="+", **MATERIAL)
+    division = models.TextField()
+    attempts = models.PositiveSmallIntegerField(default=0)
+    due_at = models.DateTimeField(db_default=Now())
+
+    objects = ScopedManager.from_queryset(BundleQuerySet)()
+
+    class Meta:
+        ordering = ["receipt_id"]
+
+    def __str__(self):
+        return str(self.receipt_id)

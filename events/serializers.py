@@ -62,6 +62,18 @@ class ReceiptDetailSerializer(ReceiptSerializer):
         read_only_fields = fields
 
 
+class ReceiptNowSerializer(ReceiptDetailSerializer):
+    """One receipt, and what is still happening to it."""
+
+    unpacking = serializers.BooleanField(
+        read_only=True, help_text="Very many events came in it, and a worker is still making them."
+    )
+
+    class Meta(ReceiptDetailSerializer.Meta):
+        fields = [*ReceiptDetailSerializer.Meta.fields, "unpacking"]
+        read_only_fields = fields
+
+
 class EventSerializer(serializers.ModelSerializer):
     received_at = serializers.DateTimeField(read_only=True)
     source = serializers.UUIDField(source="source_id", read_only=True, allow_null=True)

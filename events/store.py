@@ -33,13 +33,13 @@ logger = logging.getLogger(__name__)
 # Statements take their parameters as $1, $2 … (psycopg.RawCursor), columns as `events.columns`.
 _RECEIPT_ROWS = """
     INSERT INTO events_receipt (id, tenant_id, source_id, site_id, status, status_code, client_address, headers,
-        content_type, body, body_size, event_count, suppressed, reason, detail, evidence)
+        content_type, body, body_size, event_count, suppressed, reason, detail, evidence, body_packed)
     SELECT id, tenant_id, source_id, site_id, $1, status_code, client_address::inet, headers::jsonb,
-        content_type, body, body_size, event_count, 0, reason, detail, evidence::jsonb
+        content_type, body, body_size, event_count, 0, reason, detail, evidence::jsonb, body_packed
     FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::int[], $7::text[], $8::text[],
-        $9::text[], $10::bytea[], $11::int[], $12::int[], $13::text[], $14::text[], $15::text[])
+        $9::text[], $10::bytea[], $11::int[], $12::int[], $13::text[], $14::text[], $15::text[], $16::bool[])
         AS row (id, tenant_id, source_id, site_id, status_code, client_address, headers,
-            content_type, body, body_size, event_count, reason, detail, evidence)
+            content_type, body, body_size, event_count, reason, detail, evidence, body_packed)
 """
 # The inbox row goes in by the same statement: there is no event without one. Casting a body to jsonb is safe only
 # because `events.streams` has found it plain: bounded in depth, digits and exponents.
@@ -64,7 +64,13 @@ def _numbered(first: int) -> str:
 
 
 _EVENTS = f"WITH kept AS ({_numbered(1)}) {_INBOX_ROWS}"
-_RECEIPTS_AND_EVENTS = f"WITH receipts AS ({_RECEIPT_ROWS}), kept AS ({_numbered(16)}) {_INBOX_ROWS}"
+_RECEIPTS_AND_EVENTS = f"WITH receipts AS ({_RECEIPT_ROWS}), kept AS ({_numbered(17)}) {_INBOX_ROWS}"
+
+_BUNDLES = """
+    INSERT INTO events_bundle (receipt_id, tenant_id, division, attempts, due_at)
+    SELECT receipt_id, tenant_id, division, 0, now()
+    FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS row (receipt_id, tenant_id, division)
+"""
 
 _CLAIM = """
     INSERT INTO events_oncekey (source_id, kind, digest, tenant_id, receipt_id, event_count, expires_at)
@@ -116,6 +122,10 @@ def keeping(batch: Sequence[Accepted]) -> Generator[Statement, Rows, list[First 
             yield _RECEIPTS_AND_EVENTS, columns
         else:
             yield _RECEIPT_ROWS, [Receipt.Status.ACCEPTED.value, *_receipt_columns(receipts)]
+    bundles = [accepted.bundle for accepted in fresh if accepted.bundle is not None]
+    if bundles:
+        receipt_ids, tenant_ids, divisions = zip(*bundles, strict=True)
+        yield _BUNDLES, [Uuids(receipt_ids), Uuids(tenant_ids), Texts(divisions)]
     if again:  # they repeat what was refused for its token just now: the first of them is the first
         for index, first in zip(again, (yield from keeping([batch[index] for index in again])), strict=True):
             firsts[index] = first
@@ -179,7 +189,7 @@ def _claiming(
 
 
 _RECEIPT_TYPES = (
-    Uuids, Uuids, Uuids, Uuids, Integers, Texts, Texts, Texts, Bytes, Integers, Integers, Texts, Texts, Texts,
+    Uuids, Uuids, Uuids, Uuids, Integers, Texts, Texts, Texts, Bytes, Integers, Integers, Texts, Texts, Texts, Booleans,
 )  # fmt: skip
 
 
@@ -198,11 +208,11 @@ def _event_columns(events: Sequence[KeptEvent]) -> list[object]:
 
 def without_projections(accepted: Accepted) -> Accepted:
     """The same arrival for a database that does not take what was to be searched. Bodies are kept as they are."""
-    events = tuple(
-        event._replace(data=None, body_is_data=False, data_problem="The payload could not be stored for search.")
-        for event in accepted.events
-    )
-    return accepted._replace(events=events)
+    return accepted._replace(events=tuple(without_projection(event) for event in accepted.events))
+
+
+def without_projection(event: KeptEvent) -> KeptEvent:
+    return event._replace(data=None, body_is_data=False, data_problem="The payload could not be stored for search.")
 
 
 def insert_events(events: Sequence[KeptEvent]) -> None:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from django.utils import timezone
 
 from deliveries.models import Attempt, Delivery, Outbox
-from events.models import Alarm, AlarmEpisode, AlarmMail, Event, Inbox, OnceKey, Receipt
+from events.models import Alarm, AlarmEpisode, AlarmMail, Bundle, Event, Inbox, OnceKey, Receipt
 from events.schema_models import Schema
 from sources.models import Source, SourceCredential
 from subscriptions.models import Notice, SigningSecret, Subscription
@@ -40,6 +40,8 @@ def fill(tenant: Tenant, mark: str = "Name") -> SimpleNamespace:
         content_type="application/json", body=b"{}", data={"word": mark},
     )  # fmt: skip
     Inbox.objects.create(**own, event=event)
+    # Not due: its receipt has its event already.
+    Bundle.objects.create(**own, receipt=receipt, division="", due_at=timezone.now() + timedelta(days=1))
     OnceKey.objects.create(
         **own, source_id=source.pk, kind="key", digest=bytes(16), receipt_id=receipt.pk, event_count=1,
         expires_at=timezone.now() + timedelta(days=1),

@@ -13,7 +13,7 @@ import pytest
 from django.db import connection
 
 from events.arrivals import KeptEvent
-from events.intake import projection
+from events.division import projection
 from events.models import Event
 from events.store import insert_events
 from events.streams import STREAM_TYPES, StreamError, split
