@@ -19,9 +19,9 @@ from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.response import Response
 
 from events.arrivals import KeptEvent
+from events.division import projection
 from events.export import FORMATS, ROWS, Kind, response_of, sized
 from events.identity import identify
-from events.division import projection
 from events.looking import SearchPagination
 from events.models import Event, Receipt
 from events.search import EventFilter, ReceiptFilter
