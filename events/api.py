@@ -249,8 +249,9 @@ class EventViewSet(ArrivedViewSet):
             severity=wanted.validated_data["severity"],
             content_type=item.content_type,
             body=item.raw,
-            data=projection(item),
+            data=None if item.plain else projection(item),
             data_problem=item.problem[:200],
+            body_is_data=item.plain,
             title=said.title,
             occurred_at=said.occurred_at,
         )

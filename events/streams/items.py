@@ -20,8 +20,9 @@ class Item(NamedTuple):
     """One event. ``parsed`` is None with a ``problem``, or for a JSON null.
 
     ``plain`` promises that ``raw``, cast to jsonb by PostgreSQL, is the projection: strict JSON without a byte order
-    mark, within every bound of a projection, and equal as jsonb to what ``json.dumps`` makes of ``parsed``. Where it is
-    False that may be so or not.
+    mark, within every bound of a projection, no number with an exponent, not null, and equal as jsonb to what
+    ``json.dumps`` makes of ``parsed``. The cast happens when the event is read: a broken promise breaks searches. Where
+    it is False all of that may be so or not.
     """
 
     raw: bytes

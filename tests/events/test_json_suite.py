@@ -7,6 +7,7 @@ with (i_), and texts that parsers change (transform). `python tests/payloads.py`
 import json
 import os
 import random
+import re
 
 import pytest
 from django.db import connection
@@ -226,6 +227,14 @@ def test_what_is_plain_of_random_json_is_the_projection_for_postgresql(db):
     assert disagreements(items) == []
 
 
+def test_no_number_of_what_is_plain_has_an_exponent(suite):
+    """A search for 42 looks for those two digits (`events.payloads`)."""
+    plain = [raw for raw, is_plain, _ in events_of([*suite.values(), *random_bodies()]) if is_plain]
+    outside = [re.sub(rb'"(?:[^"\\]|\\.)*"', b"", raw) for raw in plain]
+    assert len(plain) > 9000
+    assert [raw for raw in outside if re.search(rb"[0-9.][eE]", raw)] == []
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -295,7 +304,7 @@ def test_all_that_is_accepted_is_kept_and_shown(suite, cast, browser):
     with tenant_scope(cast.tenant.pk):
         for event in Event.objects.all():
             item = events[event.pk]
-            assert (bytes(event.body), as_doubles(event.data)) == (item.raw, as_doubles(item.parsed))
+            assert (bytes(event.body), as_doubles(event.payload)) == (item.raw, as_doubles(item.parsed))
     viewer = browser(cast.viewer)
     shown = [pk for number, (pk, item) in enumerate(events.items()) if item.problem or number % 10 == 0]
     assert len(shown) > 50

@@ -15,13 +15,17 @@ from django.http import QueryDict
 from django.utils import timezone
 
 from events import looking, search
+from events.arrivals import KeptEvent
+from events.intake import projection
 from events.looking import Budget, page_of_search
 from events.models import Event, Receipt
 from events.search import EventFilter
+from events.store import insert_events
+from events.streams import split
 from sources.models import Source
 from tenants.ids import lowest_uuid7, time_of, uuid7
 from tenants.models import Site
-from tenants.scope import tenant_scope
+from tenants.scope import system_scope, tenant_scope
 
 pytestmark = pytest.mark.spec("P17")
 
@@ -258,6 +262,87 @@ def test_of_another_tenant_nothing_is_found(world, cast):
     with tenant_scope(cast.other_tenant.pk):
         wanted = EventFilter(QueryDict(f"source={world.sources[0].pk}"), queryset=Event.objects.all())
         assert page_of_search(wanted, 50).rows == []
+
+
+# ── Payloads that are kept once ──────────────────────────────────────────────────────────────────────────────────────
+
+BODIES = [
+    '{"id":42}', '{"id":42.0}', '{"id": 42.00 }', '{"id":\t42,"a":1}', '{"id"\n:\r\n"42"}', '{"id":-42}', '{"id":420}',
+    '{"id":0}', '{"id":-0}', '{"id":0.0}', '{"id":-0.000}', '{"id":1.5}', '{"id":1.50}', '{"id":15}', '{"id":0.5}',
+    '{"id":true}', '{"id":"true"}', '{"id":null}', '{"id":[42]}', '{"id":{"id":42}}', '{"ids":42}', '{"x":"id:42"}',
+    '{"\\u0069d":42}', '{"id":"\\u00342"}', '{"id":"4\\u0032"}', '{"\\u0069\\u0064":"\\u0034\\u0032"}',
+    '{"id":"a/b"}', '{"id":"a\\/b"}', '{"id":"a\\u002fb"}', '{"a/b":1}', '{"a\\/b":1}', '{"id":"\\"42\\""}',
+    '{"id":"é"}', '{"id":"\\u00e9"}', '{"id":"\\u65e5"}', '{"id":"日"}', '{"é":"日"}', '{"\\u00e9":"\\u65e5"}',
+    '{"id":"a\\\\b"}', '{"id":"a\\nb"}', '{"id":"a\\u000ab"}', '{"id":""}', '{"":42}', '{"id":"a.b*"}', '{"id":"axb"}',
+    '{"id":1,"id":42}', '{"id":42,"id":1}', '{"id":"100000000000000000000"}', '{"id":100000000000000000000}',
+    '[42]', '["42",{"0":42}]', '{"0":42}', '{"-1":42}', '{"+1":42}', '[1,{"id":42}]', '42', '"42"', '"id"', '{}', '[]',
+    '{"note":"\\u0000x"}', '{"id":1e2}', '{"id":4.2e1}', '{"id":1E400}', '{"id":NaN}', '{"id":"\\ud800"}',
+]  # fmt: skip
+ASKED = [
+    *(
+        f"id{sign}{value}"
+        for sign in ("=", "!=")
+        for value in (
+            "42", "42.00", "4.2e1", '"42"', "-42", "0", "-0", "-0.0e5", "1.5", "15e-1", "0.5", "true", "null", "a/b",
+            "é", "日", "a\\b", "a\nb", '""', "", "a.b*", '\\"42\\"', '""42""', "1e20", "100", "1E2", "x", "4",
+        )
+    ),
+    "id", "!id", "id.id=42", "id.id", "!id.id", "id.0=42", "id.0", "0=42", "-1=42", "+1=42", "1.id=42", "!1.0",
+    "1.0=42", "a/b", "!a/b", "a/b=1", "é", "!é", "é=日", "ids", "!ids", "x=id:42", "nope",
+    "!nope", "nope=42", "nope!=42",
+]  # fmt: skip
+
+
+@pytest.fixture
+def twice(cast):
+    """Each body as the door keeps it, and beside its projection: `{id of an event: (body, is the second)}`."""
+    rows = {}
+    with system_scope():
+        for body in BODIES:
+            (item,) = split(body.encode(), "json")
+            for projected in (False, True):
+                event = KeptEvent(
+                    id=uuid7(), tenant_id=cast.tenant.pk, source_id=None, receipt_id=None, site_id=None, type="t",
+                    severity="low", content_type=item.content_type, body=item.raw, data_problem=item.problem,
+                    data=projection(item) if projected or not item.plain else None,
+                    body_is_data=item.plain and not projected,
+                )  # fmt: skip
+                rows[event.id] = (body, projected)
+                insert_events([event])
+        assert Event.objects.filter(body_is_data=True).count() > len(BODIES) / 2
+    return rows
+
+
+def found_twice(twice, wanted) -> tuple[list[str], list[str]]:
+    found = [twice[pk] for pk in wanted.qs.order_by("pk").values_list("pk", flat=True)]
+    return [body for body, projected in found if not projected], [body for body, projected in found if projected]
+
+
+def test_a_condition_finds_a_payload_however_it_is_kept(cast, twice):
+    fitting = 0
+    with tenant_scope(cast.tenant.pk):
+        for asked in ASKED:
+            wanted = EventFilter(QueryDict(urlencode({"where": asked})), queryset=Event.objects.all())
+            assert not wanted.errors, asked
+            once, projected = found_twice(twice, wanted)
+            assert once == projected, asked
+            fitting += 0 < len(once) < len(BODIES)
+    assert fitting > len(ASKED) * 0.8
+
+
+@pytest.mark.parametrize(
+    "word", ["42", "ID", "a/b", "é", "日", "a\\\\b", "a\\nb", '"id":', "100000000000000000000", "%", "nope"]
+)
+def test_words_find_a_payload_however_it_is_kept(cast, twice, word):
+    with tenant_scope(cast.tenant.pk):
+        once, projected = found_twice(twice, EventFilter(QueryDict(urlencode({"q": word})), Event.objects.all()))
+    told_apart = {
+        '{"id":1,"id":42}',
+        '{"id":42,"id":1}',
+        '{"id"\n:\r\n"42"}',
+    }  # jsonb knows of one of them, or no space
+    assert set(once) ^ set(projected) <= told_apart
+    assert len(set(once) - told_apart) > 0 or word in {"%", "nope"}
 
 
 def test_only_what_is_marked_is_cast(cast):
