@@ -33,11 +33,11 @@ _LOAD = """
         SELECT n, id, format('{"type": "order.%%s", "user": {"id": %%s}, "note": "%%s"}',
             (ARRAY['created', 'paid', 'shipped'])[1 + n %% 3], n %% 100000, md5(n::text)) AS text FROM named
     )
-    INSERT INTO events_event (id, tenant_id, source_id, receipt_id, type, severity, content_type, body, data,
-        data_problem, title, schema_problem)
+    INSERT INTO events_event (id, tenant_id, source_id, receipt_id, type, severity, content_type, body,
+        body_is_data, data_problem, title, schema_problem)
     SELECT id, %(tenant)s, %(source)s, id, CASE WHEN n %% 100000 = 0 THEN 'rare.thing' ELSE
             'order.' || (ARRAY['created', 'paid', 'shipped'])[1 + n %% 3] END,
-        CASE WHEN n %% 50000 = 0 THEN 'high' ELSE 'low' END, 'application/json', convert_to(text, 'UTF8'), text::jsonb,
+        CASE WHEN n %% 50000 = 0 THEN 'high' ELSE 'low' END, 'application/json', convert_to(text, 'UTF8'), true,
         '', '', ''
     FROM body
 """

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Case, F, Func, IntegerField, TextField, When
+from django.db.models import F, Func, IntegerField, TextField
 from django.db.models.functions import Cast, Coalesce, Length
 from django.http import HttpResponse
 from django.utils import timezone
@@ -141,16 +141,15 @@ def _receipts(ids: Sequence[UUID]):
 
 
 def _events(ids: Sequence[UUID]):
-    """Bodies come along only where there is no reading of them."""
-    unread = Case(When(data__isnull=True, then=F("body")), default=None)
-    return Event.objects.filter(pk__in=ids).defer("body").annotate(unread=unread)
+    return Event.objects.filter(pk__in=ids)
 
 
 def _exported_event(event: Event) -> dict:
+    """What the API says of it; the body too, where there is no reading of that."""
     row = dict(EventDetailSerializer(event).data)
-    if event.unread is None:
+    if row["data"] is not None:
         return row
-    body = bytes(event.unread)
+    body = bytes(event.body)
     try:
         return row | {"body": body.decode()}
     except UnicodeDecodeError:
@@ -215,7 +214,7 @@ class EventViewSet(ArrivedViewSet):
         return EventSerializer if self.action == "list" else EventDetailSerializer
 
     def get_queryset(self):
-        queryset = super().get_queryset().defer("body")
+        queryset = super().get_queryset()
         return queryset.defer("body", "data") if self.action == "list" else queryset
 
     @EXPORT
@@ -251,8 +250,9 @@ class EventViewSet(ArrivedViewSet):
             severity=wanted.validated_data["severity"],
             content_type=item.content_type,
             body=item.raw,
-            data=projection(item),
+            data=None if item.plain else projection(item),
             data_problem=item.problem[:200],
+            body_is_data=item.plain,
             title=said.title,
             occurred_at=said.occurred_at,
         )

@@ -102,7 +102,7 @@ class KeptEvent(NamedTuple):
     """A row of `events_event`.
 
     `data` is JSON text that is known to be storable as jsonb, or None. With `body_is_data` the body itself is such
-    a text, and `data` is None: it need not travel twice.
+    a text, and `data` is None: it is neither sent nor kept twice.
     """
 
     id: UUID

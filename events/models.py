@@ -1,5 +1,6 @@
 """What arrived."""
 
+import json
 from datetime import datetime, timedelta
 
 from django.db import connection, models
@@ -129,10 +130,11 @@ class Receipt(Partitioned):
 
 
 class Event(Partitioned):
-    """One thing that happened. `body` is what was received, byte for byte; `data` a bounded projection of it.
+    """One thing that happened. `body` is what was received, byte for byte; `payload` a bounded reading of it.
 
     `source` and `receipt` are null for events that the tenant's own backend published through the API.
-    `data` is null where the body is no JSON or breaks a bound; `data_problem` then says which.
+    With `body_is_data` the body is known to be JSON that jsonb takes (`streams.Item.plain`) and is its own reading,
+    which SQL casts (`events.payloads`). Else that is `data`, null where there is none; `data_problem` then says why.
     `occurred_at` and `title` are the sender's own word, where its source says where they stand.
     `schema_version_id` is the first attached schema that accepts it; `schema_problem` says why none did.
     """
@@ -146,6 +148,7 @@ class Event(Partitioned):
     body = models.BinaryField()
     data = models.JSONField(null=True)
     data_problem = models.CharField(max_length=200, blank=True)
+    body_is_data = models.BooleanField(default=False, db_default=False)
     title = models.CharField(max_length=200, blank=True)
     occurred_at = models.DateTimeField(null=True)
     schema_version_id = models.UUIDField(null=True)
@@ -167,6 +170,11 @@ class Event(Partitioned):
     @property
     def received_at(self):
         return time_of(self.id)
+
+    @property
+    def payload(self) -> object:
+        """What the body says, as parsed JSON; None where there is no reading of it, or it says null."""
+        return json.loads(bytes(self.body)) if self.body_is_data else self.data
 
 
 class OnceKeyQuerySet(models.QuerySet):

@@ -144,7 +144,8 @@ def _documents(rows: list[tuple[UUID, str, int]]) -> Iterator[tuple[UUID, str, o
     deadline = now() + PATIENCE
     for chunk in _chunks(rows):
         with bounded_time():
-            documents = dict(Event.objects.filter(pk__in=[pk for pk, *_ in chunk]).values_list("pk", "data"))
+            events = Event.objects.only("body", "data", "body_is_data").filter(pk__in=[pk for pk, *_ in chunk])
+            documents = {event.pk: event.payload for event in events}
         for identifier, event_type, _ in chunk:
             if now() > deadline:
                 return

@@ -20,8 +20,9 @@ from drf_spectacular.utils import extend_schema_field
 from psycopg.errors import QueryCanceled
 from rest_framework.exceptions import APIException
 
-from events.conditions import MAX_CONDITIONS, Condition, ConditionError, Operator, parse
+from events.conditions import MAX_CONDITIONS, Condition, ConditionError, parse
 from events.models import Event, Receipt, SchemaVersion, Severity
+from events.payloads import Holds, PayloadText
 from tenants.ids import time_of
 
 PATIENCE = 5000  # milliseconds
@@ -78,7 +79,7 @@ class Words(models.Func):
 
     output_field = models.BooleanField()
 
-    def __init__(self, word: str, *texts: str) -> None:
+    def __init__(self, word: str, *texts: str | models.Expression) -> None:
         super().__init__(*texts)
         self.word = word
 
@@ -90,28 +91,6 @@ class Words(models.Func):
             params += given
         joined = " || E'\\n' || ".join(parts)
         return f"({joined} ILIKE %s)", [*params, f"%{connection.ops.prep_for_like_query(self.word)}%"]
-
-
-class Holds(models.Func):
-    """Does a condition hold for a payload? Path and values are parameters, never part of the statement."""
-
-    output_field = models.BooleanField()
-
-    def __init__(self, condition: Condition, field: str = "data") -> None:
-        super().__init__(field)
-        self.condition = condition
-
-    def as_sql(self, compiler, connection, **context):
-        field, params = compiler.compile(self.source_expressions[0])
-        params = [*params, list(self.condition.path)]
-        found = f"({field} #> %s::text[])"
-        if self.condition.operator is Operator.EXISTS:
-            return f"({found} IS NOT NULL)", params
-        if self.condition.operator is Operator.ABSENT:
-            return f"({found} IS NULL)", params
-        values = self.condition.wanted
-        equal = f"coalesce({found} IN ({', '.join(['%s::jsonb'] * len(values))}), false)"
-        return equal if self.condition.operator is Operator.IS else f"(NOT {equal})", [*params, *values]
 
 
 class ManyTexts(forms.MultipleHiddenInput):
@@ -249,7 +228,7 @@ class EventFilter(ArrivedFilter):
             nearby = queryset.since(at).before(at + MADE_WITHIN)
             return nearby.filter(Q(id=identifier) | Q(receipt_id=identifier))
         for word in value.split():
-            queryset = queryset.filter(Words(word, "type", "title", "data"))
+            queryset = queryset.filter(Words(word, "type", "title", PayloadText()))
         return queryset
 
 

@@ -109,7 +109,9 @@ class AnyJSON(serializers.JSONField):
 
 
 class EventDetailSerializer(EventSerializer):
-    data = AnyJSON(read_only=True, allow_null=True, help_text="The payload; null where `data_problem` says why.")
+    data = AnyJSON(
+        source="payload", read_only=True, allow_null=True, help_text="The payload; null where `data_problem` says why."
+    )
 
     class Meta(EventSerializer.Meta):
         fields = [*EventSerializer.Meta.fields, "data"]

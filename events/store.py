@@ -41,14 +41,13 @@ _RECEIPT_ROWS = """
         AS row (id, tenant_id, source_id, site_id, status_code, client_address, headers,
             content_type, body, body_size, event_count, reason, detail, evidence, body_packed)
 """
-# The inbox row goes in by the same statement: there is no event without one. Casting a body to jsonb is safe only
-# because `events.streams` has found it plain: bounded in depth, digits and exponents.
+# The inbox row goes in by the same statement: there is no event without one. PostgreSQL looks into `data` only: that a
+# body marked `body_is_data` can be cast when it is read is the promise of `streams.Item.plain`.
 _EVENT_ROWS = """
     INSERT INTO events_event (id, tenant_id, source_id, receipt_id, site_id, type, severity,
-        content_type, body, data, data_problem, title, occurred_at, schema_version_id, schema_problem)
+        content_type, body, data, data_problem, body_is_data, title, occurred_at, schema_version_id, schema_problem)
     SELECT id, tenant_id, source_id, receipt_id, site_id, type, severity, content_type, body,
-        CASE WHEN body_is_data THEN convert_from(body, 'UTF8')::jsonb ELSE data::jsonb END,
-        data_problem, title, occurred_at, schema_version_id, schema_problem
+        data::jsonb, data_problem, body_is_data, title, occurred_at, schema_version_id, schema_problem
     FROM unnest({0}::uuid[], {1}::uuid[], {2}::uuid[], {3}::uuid[], {4}::uuid[], {5}::text[], {6}::text[],
         {7}::text[], {8}::bytea[], {9}::text[], {10}::text[], {11}::bool[], {12}::text[], {13}::timestamptz[],
         {14}::uuid[], {15}::text[])
@@ -207,12 +206,16 @@ def _event_columns(events: Sequence[KeptEvent]) -> list[object]:
 
 
 def without_projections(accepted: Accepted) -> Accepted:
-    """The same arrival for a database that does not take what was to be searched. Bodies are kept as they are."""
+    """The same arrival for a database that does not take a projection. Bodies are kept as they are, and those that are
+    their own projection still are: they are not what was refused.
+    """
     return accepted._replace(events=tuple(without_projection(event) for event in accepted.events))
 
 
 def without_projection(event: KeptEvent) -> KeptEvent:
-    return event._replace(data=None, body_is_data=False, data_problem="The payload could not be stored for search.")
+    if event.data is None:
+        return event
+    return event._replace(data=None, data_problem="The payload could not be stored for search.")
 
 
 def insert_events(events: Sequence[KeptEvent]) -> None:

@@ -76,12 +76,12 @@ def events(request: HttpRequest) -> HttpResponse:
 @requires(Permission.READ)
 def event(request: HttpRequest, pk) -> HttpResponse:
     found = get_object_or_404(Event.objects.select_related("source", "site"), pk=pk)
-    body = bytes(found.body)
+    body, payload = bytes(found.body), found.payload
     context = {
         "event": found,
         "kind": SEVERITY_KIND[found.severity],
         "body": body,
-        "tree": tree_of(found.data) if isinstance(found.data, dict | list) else None,
+        "tree": tree_of(payload) if isinstance(payload, dict | list) else None,
         "raw": _raw_text(body),
         "raw_is_cut": len(body) > RAW_SHOWN,
         "receipt": Receipt.objects.filter(pk=found.receipt_id).defer("body").first() if found.receipt_id else None,

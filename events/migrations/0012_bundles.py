@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     """Posts of very many events are kept in one piece until a worker has made their events; bodies may be compressed."""
 
-    dependencies = [("events", "0010_search")]
+    dependencies = [("events", "0011_event_body_is_data")]
 
     operations = [
         migrations.AddField(

@@ -20,8 +20,10 @@ class Item(NamedTuple):
     """One event. ``parsed`` is None with a ``problem``, or for a JSON null.
 
     ``plain`` promises that ``raw``, cast to jsonb by PostgreSQL, is the projection: strict JSON without a byte order
-    mark, within every bound of a projection, and equal as jsonb to what ``json.dumps`` makes of ``parsed``, but that
-    jsonb keeps every digit of a fraction where ``parsed`` has a double. Where it is False that may be so or not.
+    mark, within every bound of a projection, no number with an exponent, not null, and equal as jsonb to what
+    ``json.dumps`` makes of ``parsed``, but that jsonb keeps every digit of a fraction where ``parsed`` has a double.
+    The cast happens when the event is read: a broken promise breaks searches. Where it is False all of that may be so
+    or not.
     """
 
     raw: bytes

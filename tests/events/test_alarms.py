@@ -434,7 +434,7 @@ def test_the_operational_event_says_what_and_since_when(watched, start, settings
     [event] = operational()
     [episode] = episodes(watched)
     body = json.loads(bytes(event.body))
-    assert event.data == body
+    assert event.payload == body
     assert (event.source_id, event.receipt_id, event.tenant_id) == (watched.pk, None, watched.tenant_id)
     assert (event.type, event.severity) == ("portal.source.silent", "high")
     assert body == {

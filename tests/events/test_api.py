@@ -86,7 +86,7 @@ def test_a_wrong_filter_is_400_and_named(api, some, query):
 def test_a_search_that_takes_too_long_is_stopped(api, browser, cast, some, monkeypatch):
     monkeypatch.setattr(search, "PATIENCE", 1)
     with tenant_scope(cast.tenant.pk), connection.cursor() as cursor:
-        cursor.execute("UPDATE events_event SET data = to_jsonb(repeat('x', 3000000))")
+        cursor.execute("UPDATE events_event SET body_is_data = false, data = to_jsonb(repeat('x', 3000000))")
     answer = api("viewer").get("/api/v1/events/?q=yyyy")
     assert answer.status_code == 422
     assert "too long" in answer.json()["detail"]

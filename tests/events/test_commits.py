@@ -297,19 +297,12 @@ def test_a_killed_connection_is_replaced(source):
 
 
 @pytest.mark.parametrize(
-    "poison",
-    [
-        {"body": b'{"a": \xff}'},
-        {"body": b"no json"},
-        {"body": b'"\\u0000"'},
-        {"body": b"1", "data": "no json", "body_is_data": False},
-    ],
-    ids=["not utf-8", "not json", "nul", "projection"],
+    "poison", ["no json", '"\\u0000"', '"\\ud800"', "1e999999"], ids=["no json", "nul", "half a pair", "number"]
 )
 @pytest.mark.parametrize("place", [0, 7, 19])
 def test_a_poisonous_payload_takes_nobody_along(source, poison, place):
     batch = [arrival(source, b'{"n": %d}' % number) for number in range(20)]
-    batch[place] = arrival(source, **poison)
+    batch[place] = arrival(source, b"kept", data=poison, body_is_data=False)
 
     async def scenario():
         async with committing() as group:
@@ -318,16 +311,15 @@ def test_a_poisonous_payload_takes_nobody_along(source, poison, place):
     assert asyncio.run(scenario()) == [None] * 20
     assert counts() == (20, 20, 20)
     with system_scope():
-        (event,) = Event.objects.filter(data__isnull=True)
-        assert bytes(event.body) == poison["body"]
-        assert event.data_problem
+        (event,) = Event.objects.exclude(data_problem="")
+        assert (bytes(event.body), event.payload) == (b"kept", None)
         assert event.receipt_id == batch[place].receipt.id
 
 
 def test_a_poisonous_payload_with_keys_around_it_is_kept_once(source):
     """The failed transaction is rolled back whole: no claim of it is left that would make its retry a duplicate."""
     batch = [arrival(source, b'{"n": %d}' % number, key(b"%016d" % number)) for number in range(12)]
-    batch[5] = arrival(source, b"no json", key(b"%016d" % 5), jti())
+    batch[5] = arrival(source, b"kept", key(b"%016d" % 5), jti(), data="no json", body_is_data=False)
 
     async def scenario():
         async with committing() as group:

@@ -154,7 +154,7 @@ def test_a_post_is_kept_and_the_connection_stays(server, source):
             status, headers, answer = wire.answer()
             assert (status, json.loads(answer)["events"]) == (202, 1)
             assert headers["x-content-type-options"] == "nosniff"
-    assert [event.data["n"] for event in events_of(source)] == [0, 1, 2]
+    assert [event.payload["n"] for event in events_of(source)] == [0, 1, 2]
 
 
 def test_two_posts_sent_at_once_are_answered_in_order(server, source):
@@ -163,7 +163,7 @@ def test_two_posts_sent_at_once_are_answered_in_order(server, source):
         wire.send(one + two)
         receipts = [json.loads(wire.answer()[2])["receipt"] for _ in range(2)]
     assert [str(event.receipt_id) for event in events_of(source)] == receipts
-    assert [event.data["n"] for event in events_of(source)] == [1, 2]
+    assert [event.payload["n"] for event in events_of(source)] == [1, 2]
 
 
 def test_a_chunked_body_is_put_together(server, source):

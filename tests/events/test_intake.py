@@ -45,7 +45,7 @@ def test_accepted_with_the_receipt(post, source, kept, intake):
     assert answer.json() == {"receipt": str(receipt.id), "events": 1}
     assert (receipt.status, receipt.status_code, receipt.event_count) == ("accepted", 202, 1)
     assert (event.type, event.severity, event.receipt_id) == ("door.opened", "high", receipt.id)
-    assert event.data == {"type": "door.opened", "severity": "High"}
+    assert event.payload == {"type": "door.opened", "severity": "High"}
     assert kept().inbox == [event.id]
     assert intake.woken
 
@@ -104,7 +104,7 @@ def test_the_type_comes_from_the_payload_else_from_the_source(post, source_of, k
 def test_a_payload_that_cannot_be_searched_still_has_its_type(post, source, kept, odd):
     post(source, b'{"type": "big.one", "severity": "high", "odd": ' + odd + b"}")
     event = kept().events[0]
-    assert (event.type, event.severity, event.data) == ("big.one", "high", None)
+    assert (event.type, event.severity, event.payload) == ("big.one", "high", None)
     assert event.data_problem
 
 

@@ -106,7 +106,7 @@ def test_the_door_says_the_same_of_what_cannot_be_read(source, post, kept, creat
     create(publish=True, attach=[str(source.pk)])
     post(source, {"door": "\x00"})
     (event,) = kept().events
-    assert event.data is None
+    assert event.payload is None
     assert (event.schema_version_id, event.schema_problem) == (None, "not readable as JSON")
 
 

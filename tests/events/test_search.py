@@ -15,13 +15,17 @@ from django.http import QueryDict
 from django.utils import timezone
 
 from events import looking, search
+from events.arrivals import KeptEvent
+from events.division import projection
 from events.looking import Budget, page_of_search
 from events.models import Event, Receipt
 from events.search import EventFilter
+from events.store import insert_events
+from events.streams import split
 from sources.models import Source
 from tenants.ids import lowest_uuid7, time_of, uuid7
 from tenants.models import Site
-from tenants.scope import tenant_scope
+from tenants.scope import system_scope, tenant_scope
 
 pytestmark = pytest.mark.spec("P17")
 
@@ -34,6 +38,22 @@ def made_at(moment, dice) -> uuid.UUID:
     """A UUIDv7 of that moment, with the rest out of `dice`."""
     value = lowest_uuid7(moment).int | 7 << 76 | 2 << 62 | dice.getrandbits(12) << 64 | dice.getrandbits(62)
     return uuid.UUID(int=value)
+
+
+FORMS = {  # of the same payload: as the only copy of it, or beside a projection
+    "projected": None,
+    "escaped": {},
+    "as it is": {"ensure_ascii": False},
+    "compact": {"ensure_ascii": False, "separators": (",", ":")},
+    "spread": {"ensure_ascii": False, "indent": "\t"},
+}
+
+
+def kept_as(form: str, data: object) -> dict:
+    """Columns of an event with this payload. Null is never its own projection."""
+    if FORMS[form] is None or data is None:
+        return {"body": json.dumps(data).encode(), "data": data}
+    return {"body": json.dumps(data, **FORMS[form]).encode(), "body_is_data": True}
 
 
 def payload(dice, number: int) -> object:
@@ -73,10 +93,9 @@ def world(cast):
                         type=dice.choice(TYPES),
                         severity=dice.choice(["low", "medium", "high"]),
                         content_type="application/json",
-                        body=json.dumps(data).encode(),
-                        data=None if problem else data,
                         data_problem=problem,
                         title=dice.choice(["", "A door", "Rechnung bezahlt"]),
+                        **({"body": b"[[["} if problem else kept_as(list(FORMS)[number % len(FORMS)], data)),
                     )
                 )
             Event.objects.bulk_create(rows)
@@ -115,7 +134,7 @@ def says(value, text) -> bool:
 
 def holds(row, condition) -> bool:
     path, operator, value = condition
-    found, there = (False, None) if row.data is None and row.data_problem else at(row.data, path)
+    found, there = at(row.payload, path)
     return {
         "=": found and says(there, value),
         "!=": not (found and says(there, value)),
@@ -125,7 +144,7 @@ def holds(row, condition) -> bool:
 
 
 def has_words(row, words) -> bool:
-    text = "\n".join([row.type, row.title, "" if row.data_problem else json.dumps(row.data, ensure_ascii=False)])
+    text = "\n".join([row.type, row.title, "" if row.data_problem else json.dumps(row.payload, ensure_ascii=False)])
     return all(word.lower() in text.lower() for word in words.split())
 
 
@@ -243,6 +262,96 @@ def test_of_another_tenant_nothing_is_found(world, cast):
     with tenant_scope(cast.other_tenant.pk):
         wanted = EventFilter(QueryDict(f"source={world.sources[0].pk}"), queryset=Event.objects.all())
         assert page_of_search(wanted, 50).rows == []
+
+
+# ── Payloads that are kept once ──────────────────────────────────────────────────────────────────────────────────────
+
+BODIES = [
+    '{"id":42}', '{"id":42.0}', '{"id": 42.00 }', '{"id":\t42,"a":1}', '{"id"\n:\r\n"42"}', '{"id":-42}', '{"id":420}',
+    '{"id":0}', '{"id":-0}', '{"id":0.0}', '{"id":-0.000}', '{"id":1.5}', '{"id":1.50}', '{"id":15}', '{"id":0.5}',
+    '{"id":true}', '{"id":"true"}', '{"id":null}', '{"id":[42]}', '{"id":{"id":42}}', '{"ids":42}', '{"x":"id:42"}',
+    '{"\\u0069d":42}', '{"id":"\\u00342"}', '{"id":"4\\u0032"}', '{"\\u0069\\u0064":"\\u0034\\u0032"}',
+    '{"id":"a/b"}', '{"id":"a\\/b"}', '{"id":"a\\u002fb"}', '{"a/b":1}', '{"a\\/b":1}', '{"id":"\\"42\\""}',
+    '{"id":"é"}', '{"id":"\\u00e9"}', '{"id":"\\u65e5"}', '{"id":"日"}', '{"é":"日"}', '{"\\u00e9":"\\u65e5"}',
+    '{"id":"a\\\\b"}', '{"id":"a\\nb"}', '{"id":"a\\u000ab"}', '{"id":""}', '{"":42}', '{"id":"a.b*"}', '{"id":"axb"}',
+    '{"id":1,"id":42}', '{"id":42,"id":1}', '{"id":"100000000000000000000"}', '{"id":100000000000000000000}',
+    '[42]', '["42",{"0":42}]', '{"0":42}', '{"-1":42}', '{"+1":42}', '[1,{"id":42}]', '42', '"42"', '"id"', '{}', '[]',
+    '{"note":"\\u0000x"}', '{"id":1e2}', '{"id":4.2e1}', '{"id":1E400}', '{"id":NaN}', '{"id":"\\ud800"}',
+]  # fmt: skip
+ASKED = [
+    *(
+        f"id{sign}{value}"
+        for sign in ("=", "!=")
+        for value in (
+            "42", "42.00", "4.2e1", '"42"', "-42", "0", "-0", "-0.0e5", "1.5", "15e-1", "0.5", "true", "null", "a/b",
+            "é", "日", "a\\b", "a\nb", '""', "", "a.b*", '\\"42\\"', '""42""', "1e20", "100", "1E2", "x", "4",
+        )
+    ),
+    "id", "!id", "id.id=42", "id.id", "!id.id", "id.0=42", "id.0", "0=42", "-1=42", "+1=42", "1.id=42", "!1.0",
+    "1.0=42", "a/b", "!a/b", "a/b=1", "é", "!é", "é=日", "ids", "!ids", "x=id:42", "nope",
+    "!nope", "nope=42", "nope!=42",
+]  # fmt: skip
+
+
+@pytest.fixture
+def twice(cast):
+    """Each body as the door keeps it, and beside its projection: `{id of an event: (body, is the second)}`."""
+    rows = {}
+    with system_scope():
+        for body in BODIES:
+            (item,) = split(body.encode(), "json")
+            for projected in (False, True):
+                event = KeptEvent(
+                    id=uuid7(), tenant_id=cast.tenant.pk, source_id=None, receipt_id=None, site_id=None, type="t",
+                    severity="low", content_type=item.content_type, body=item.raw, data_problem=item.problem,
+                    data=projection(item) if projected or not item.plain else None,
+                    body_is_data=item.plain and not projected,
+                )  # fmt: skip
+                rows[event.id] = (body, projected)
+                insert_events([event])
+        assert Event.objects.filter(body_is_data=True).count() > len(BODIES) / 2
+    return rows
+
+
+def found_twice(twice, wanted) -> tuple[list[str], list[str]]:
+    found = [twice[pk] for pk in wanted.qs.order_by("pk").values_list("pk", flat=True)]
+    return [body for body, projected in found if not projected], [body for body, projected in found if projected]
+
+
+def test_a_condition_finds_a_payload_however_it_is_kept(cast, twice):
+    fitting = 0
+    with tenant_scope(cast.tenant.pk):
+        for asked in ASKED:
+            wanted = EventFilter(QueryDict(urlencode({"where": asked})), queryset=Event.objects.all())
+            assert not wanted.errors, asked
+            once, projected = found_twice(twice, wanted)
+            assert once == projected, asked
+            fitting += 0 < len(once) < len(BODIES)
+    assert fitting > len(ASKED) * 0.8
+
+
+@pytest.mark.parametrize(
+    "word", ["42", "ID", "a/b", "é", "日", "a\\\\b", "a\\nb", '"id":', "100000000000000000000", "%", "nope"]
+)
+def test_words_find_a_payload_however_it_is_kept(cast, twice, word):
+    with tenant_scope(cast.tenant.pk):
+        once, projected = found_twice(twice, EventFilter(QueryDict(urlencode({"q": word})), Event.objects.all()))
+    told_apart = {
+        '{"id":1,"id":42}',
+        '{"id":42,"id":1}',
+        '{"id"\n:\r\n"42"}',
+    }  # jsonb knows of one of them, or no space
+    assert set(once) ^ set(projected) <= told_apart
+    assert len(set(once) - told_apart) > 0 or word in {"%", "nope"}
+
+
+def test_only_what_is_marked_is_cast(cast):
+    """A body that jsonb would not take, or make a gigabyte of, is never looked into."""
+    with tenant_scope(cast.tenant.pk):
+        for body in (b"no json", b"\xff", b'{"id": 1e131071}', b'{"id":"\\u0000 \\/"}'):
+            Event.objects.create(tenant=cast.tenant, type="x", content_type="x", body=body, data_problem="No.")
+        for query, count in {"where=id%3D42": 0, "where=id!%3D42": 4, "where=id": 0, "where=!id": 4, "q=id": 0}.items():
+            assert EventFilter(QueryDict(query), Event.objects.all()).qs.count() == count, query
 
 
 # ── Ids ──────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -120,6 +120,32 @@ def test_one_bad_arrival_of_a_batch_keeps_none(db, accepted, post, source, intak
 
 
 @pytest.mark.spec("B5")
+def test_what_the_database_does_not_take_is_kept_without_a_projection(
+    db, accepted, post, source, intake, kept, monkeypatch
+):
+    """What is its own projection stays so: it was not looked at, so it was not what was refused."""
+    post(source, b'{"n":1}\n{"n":1e2}\nnull')
+    monkeypatch.undo()
+    plain, projected, null = accepted[0].events
+    assert [(event.body_is_data, event.data) for event in (plain, projected, null)] == [
+        (True, None), (False, '{"n": 100.0}'), (False, None),
+    ]  # fmt: skip
+    poisoned = accepted[0]._replace(events=(plain, projected._replace(data='"\\u0000"'), null))
+    assert intake.store.keep([poisoned]) == [None]
+    assert [(event.payload, event.data_problem) for event in kept().events] == [
+        ({"n": 1}, ""), (None, "The payload could not be stored for search."), (None, ""),
+    ]  # fmt: skip
+
+
+def test_a_payload_is_kept_once(post, source, kept):
+    post(source, b'{"n":1}\n{"n":1e2}\nnull')
+    with system_scope():
+        columns = Event.objects.order_by("id").values_list("body", "data", "body_is_data")
+        assert [(bytes(body), *rest) for body, *rest in columns] == [
+            (b'{"n":1}', None, True), (b'{"n":1e2}', {"n": 100}, False), (b"null", None, False),
+        ]  # fmt: skip
+
+
 def test_refusals_are_bounded_and_the_rest_counted(post, source_of, kept):
     source, _ = source_of("bearer")
     other, _ = source_of("bearer")
@@ -183,12 +209,12 @@ def test_posts_from_many_threads(transactional_db, post, source, kept):
     for thread in threads:
         thread.join()
     assert answers == [202] * 16
-    assert sorted(event.data["n"] for event in kept().events) == list(range(16))
+    assert sorted(event.payload["n"] for event in kept().events) == list(range(16))
 
 
 def test_ids_follow_the_order_in_the_body(post, source, kept):
     post(source, b"".join(b'{"n":%d}\n' % number for number in range(200)))
-    assert [event.data["n"] for event in kept().events] == list(range(200))
+    assert [event.payload["n"] for event in kept().events] == list(range(200))
     with system_scope():
         receipt = Receipt.objects.get()
         assert Event.objects.made_of(receipt).count() == 200
