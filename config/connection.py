@@ -69,7 +69,11 @@ class Connection(protocol.ASGIProtocol):
 
     async def _through_the_door(self, request, asked):
         try:
-            answer = await self._door.take(asked, self._body_receiver.receive)
+            body = self._whole_body()
+            if body is None:
+                answer = await self._door.take(asked, self._body_receiver.receive)
+            else:
+                answer = await self._door.take_whole(asked, body)
         except Exception:
             self.log.exception("Error in the ingest door")
             self._send_error_response(500, "Internal Server Error")
@@ -82,6 +86,13 @@ class Connection(protocol.ASGIProtocol):
         if self._flow_control.write_paused:
             await self._flow_control.drain()
         return not closes
+
+    def _whole_body(self):
+        """The body, where it came in one piece with the headers, as small ones do."""
+        receiver = self._body_receiver
+        if not receiver._complete or len(receiver._chunks) > 1:
+            return None
+        return receiver._pop_chunk()["body"] if receiver._chunks else b""
 
     def _start_of(self, answer, request, closes):
         """Status line and headers; they leave with the body. Those of the usual answers are kept ready."""

@@ -63,6 +63,7 @@ class GroupCommit:
         self._closing = False
 
     def start(self) -> None:
+        self._loop = asyncio.get_running_loop()  # asking for it anew at each post would be a system call
         self._tasks = [asyncio.create_task(self._commit_for_ever()) for _ in range(CONNECTIONS)]
 
     async def connected(self) -> None:
@@ -88,7 +89,7 @@ class GroupCommit:
             or self._waiting_bytes + size > MAX_WAITING_BYTES
         ):
             raise Unavailable
-        future: asyncio.Future[First | None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[First | None] = self._loop.create_future()
         self._waiting.append((accepted, future, size))
         self._waiting_bytes += size
         self._call_idle()
@@ -109,7 +110,7 @@ class GroupCommit:
             or self._waiting_bytes >= LARGE_BYTES
         ):
             return True
-        return asyncio.get_running_loop().time() - min(self._at_work.values()) > LONG
+        return self._loop.time() - min(self._at_work.values()) > LONG
 
     async def _commit_for_ever(self) -> None:
         while not (self._closing and not self._waiting):
@@ -146,7 +147,7 @@ class GroupCommit:
                 await self._until_called()
             batch = self._next_batch()
             if sum([size for _, _, size in batch]) < LARGE_BYTES:
-                self._at_work[connection] = asyncio.get_running_loop().time()
+                self._at_work[connection] = self._loop.time()
             try:
                 with hanging_up(connection, 1.2 * PATIENCE):
                     await self._keep(connection, cursor, batch)
@@ -157,7 +158,7 @@ class GroupCommit:
                         future.set_exception(Unavailable())
 
     async def _until_called(self) -> None:
-        call: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        call: asyncio.Future[None] = self._loop.create_future()
         self._idle.append(call)
         try:
             await call

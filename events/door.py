@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import Any, TypeVar
 
@@ -16,7 +17,6 @@ import psycopg
 from django.conf import settings
 from django.db import Error as DatabaseFailure
 from django.db import connection
-from django.utils import timezone
 
 from events.arrivals import Accepted, Answer, Arrival, KeptReceipt, problem
 from events.bounds import Application, Receive, Scope, Send, declared_length
@@ -217,7 +217,11 @@ class Door:
             return problem(408)
         finally:
             del self._reading[reading]
-        return AWAY if body is None else await self._receive(_arrival(scope, body, self._proxies))
+        return AWAY if body is None else await self.take_whole(scope, body)
+
+    async def take_whole(self, scope: Scope, body: bytes) -> Answer:
+        """The answer to a request whose body is there, as far as it may go."""
+        return await self._receive(_arrival(scope, body, self._proxies))
 
     def headers_of(self, answer: Answer, method: str) -> HeaderList:
         """The headers of an answer, names in lower case."""
@@ -311,7 +315,7 @@ def _arrival(scope: Scope, body: bytes, proxies: int = 0) -> Arrival:
         tuple(scope["headers"]),
         body,
         _client_address(scope, proxies),
-        timezone.now(),
+        datetime.now(UTC),
         (b"%s?%s" % (target, query) if query else target).decode("latin-1"),
     )
 

@@ -28,7 +28,7 @@ _LONG_NUMBER = b"0" * (MAX_DIGITS + 1)
 _DIGITS_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
 _FLAT = bytes.maketrans(b"123456789E", b"000000000e")
 _BEYOND_INT64 = b"0" * 19  # orjson would make a double of it
-_EXPONENT = re.compile(rb"(?:^|[\s:,\[])-?[0-9]+(?:\.[0-9]+)?[eE]")
+_BEFORE_NUMBER = (b"", b":", b",", b"[", b" ", b"\t", b"\n", b"\r")
 _EXACT = 16  # characters with a point: 15 digits, which a double and back leaves as they are
 _INFINITE = (float("inf"), float("-inf"))
 # Only an escape can bring these in: as raw bytes neither JSON nor UTF-8 allows them.
@@ -68,7 +68,20 @@ def tame(raw: bytes) -> bool:
     flat = raw.translate(_FLAT)
     if _BEYOND_INT64 in flat or b"\\u0000" in raw:
         return False
-    return b"0e" not in flat or not _EXPONENT.search(raw)
+    return b"0e" not in flat or not _has_exponent(flat)
+
+
+def _has_exponent(flat: bytes) -> bool:
+    """Whether an `e` follows what may be a number: what stands before its digits is no quote and no letter.
+
+    Ids are full of such letters, and a regular expression would look at every byte.
+    """
+    at = flat.find(b"0e")
+    while at >= 0:
+        if flat[max(0, at - 40) : at].rstrip(b"0.-")[-1:] in _BEFORE_NUMBER:
+            return True
+        at = flat.find(b"0e", at + 2)
+    return False
 
 
 def unsuspicious(raw: bytes) -> bool:
