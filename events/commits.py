@@ -6,9 +6,10 @@ Constraints first:
   while the database is away nobody waits at all.
 - One arrival that PostgreSQL does not take must not take the others with it.
 
-A batch is whatever waits when a connection is free; nobody waits for a batch to fill. One connection keeps what is
-small: a batch costs what fifteen posts do, however many it holds, so two batches half as large are dearer. The other
-one is for what must not wait for it: when its batch is a large one or takes long, or when very many wait.
+A batch is whatever waits when a connection is free; nobody waits for a batch to fill. A batch costs what fifteen posts
+do, however many it holds, so under load two half as large are dearer: then one connection keeps what is small, and the
+other one what must not wait for it, because the batch at work is large or takes long, or because enough for another one
+waits. While batches are small there is time to spare, and both take what comes.
 """
 
 import asyncio
@@ -27,6 +28,7 @@ from tenants.async_scope import hanging_up
 CONNECTIONS = 2
 LARGE_BYTES = 500_000  # of a batch behind which nobody should wait
 LONG = 0.05  # seconds of a commit
+FEW = 8  # arrivals in a batch: there is time to spare
 MANY_WAITING = 24  # small arrivals: a second batch of them is worth its own round trip
 MAX_WAITING = 4000  # arrivals
 MAX_WAITING_BYTES = 64_000_000
@@ -58,6 +60,7 @@ class GroupCommit:
         self._connected = 0
         self._idle: list[asyncio.Future[None]] = []
         self._at_work: dict[object, float] = {}  # since when, of those with a small batch
+        self._latest = 0  # arrivals in the batch that was begun last
         self._tried = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
@@ -105,6 +108,7 @@ class GroupCommit:
             return False
         if (
             not self._at_work
+            or self._latest < FEW
             or self._closing
             or len(self._waiting) >= MANY_WAITING
             or self._waiting_bytes >= LARGE_BYTES
@@ -175,6 +179,7 @@ class GroupCommit:
             size += one[2]
             events += len(one[0].events)
         self._waiting_bytes -= size
+        self._latest = len(batch)
         return batch
 
     async def _keep(
