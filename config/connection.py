@@ -95,25 +95,21 @@ class Connection(protocol.ASGIProtocol):
         return receiver._pop_chunk()["body"] if receiver._chunks else b""
 
     def _start_of(self, answer, request, closes):
-        """Status line and headers; they leave with the body. Those of the usual answers are kept ready."""
-        if answer.headers or answer.status == 204:
-            headers = self._door.headers_of(answer, request.method)
-            protocol._scan_response_headers(headers)
-            if answer.status == 204:
-                headers = self._strip_body_framing_headers(headers, answer.status)
-            self._send_response_start(answer.status, headers, request, closes)
-            return
-        name = request.version, answer.status, answer.media_type, len(answer.body), closes, request.method == "HEAD"
-        date = protocol._get_cached_date_header()
+        """Status line and headers; they leave with the body. Made once for answers that are alike, but for the date."""
+        length = 0 if request.method == "HEAD" else len(answer.body)
+        name = request.version, answer.status, answer.media_type, length, tuple(answer.headers.items()), closes
         head = _heads.get(name)
         if head is None:
-            self._send_response_start(
-                answer.status, [*self._door.headers_of(answer, request.method), (b"date", b"")], request, closes
-            )
+            headers = self._door.headers_of(answer, request.method)
+            protocol._scan_response_headers(headers)
+            if self._response_forbids_content_length(answer.status):
+                headers = self._strip_body_framing_headers(headers, answer.status)
+            self._send_response_start(answer.status, [*headers, (b"date", b"")], request, closes)
             head = self._response_buffer.replace(b"date: \r\n", b"", 1).removesuffix(b"\r\n")
-            if len(_heads) < MAX_HEADS:
-                _heads[name] = head
-        self._response_buffer = b"%s%s\r\n" % (head, date)
+            if len(_heads) >= MAX_HEADS:
+                _heads.clear()
+            _heads[name] = head
+        self._response_buffer = b"%s%s\r\n" % (head, protocol._get_cached_date_header())
 
 
 _heads: dict[tuple, bytes] = {}

@@ -16,7 +16,7 @@ import ipaddress
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
@@ -189,10 +189,20 @@ class Intake:
 
 
 def unknown(arrival: Arrival, max_bytes: int) -> Answer:
-    """404, after the work that a wrong secret would have cost: timing must not tell keys apart."""
+    """404, after the work that a wrong secret would have cost: timing must not tell keys apart.
+
+    That is the proof, the look at what is wrong with it, and the record of the refusal, which here nobody keeps.
+    """
     if Facts.of(arrival).size <= max_bytes:
-        verify_unknown(_inbound(arrival, ()))
+        verdict = verify_unknown(_inbound(arrival, ()))
+        refusal(_nobody(), arrival, Refused(404, verdict.reason, verdict.detail, evidence=verdict.evidence))
     return problem(404)
+
+
+@cache
+def _nobody() -> Doorway:
+    source = SourceConfig(UUID(int=0), UUID(int=0), "", "event", "active", True, "hmac", {}, (), "auto", "", {})
+    return Doorway(source, None)
 
 
 def examine(doorway: Doorway, arrival: Arrival, limiter: RateLimiter, max_bytes: int) -> Accepted | Answer:

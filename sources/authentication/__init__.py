@@ -74,8 +74,8 @@ def verify_unknown(request: InboundRequest) -> Verdict:
                 encoding = "hex" if found.re is _HEX_SIGNATURE else "base64"
                 config = {"header": "X-Signature", "algorithm": _ALGORITHMS[len(found[1])], "encoding": encoding}
                 asked = request._replace(headers=((b"x-signature", found[1]),))
-                METHODS["hmac"].verify(config, [_NOBODY], asked)
-                return UNKNOWN
+                refused = METHODS["hmac"].verify(config, [_NOBODY], asked)
+                return UNKNOWN._replace(evidence=refused.evidence)
     _NOBODY.matches(request.header("Authorization") or b"")
     return UNKNOWN
 

@@ -11,7 +11,7 @@ import secrets as randomness
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 
-from sources.authentication.contract import InboundRequest, LiveSecret, Refusal
+from sources.authentication.contract import InboundRequest, LiveSecret, Prove, Refusal, Verdict
 from sources.authentication.diagnosis import evidence_of
 from sources.authentication.encodings import decode, encode, encoded_width
 from sources.authentication.settings import Setting, clean_choice
@@ -69,6 +69,36 @@ class HmacSignature(SignedRequest):
             advanced=True,
         ),
     )
+
+    def prepared(self, config: Mapping[str, object], secrets: Sequence[LiveSecret]) -> Prove:
+        """With one key and nothing but the body signed, the usual post is accepted by a comparison of what it must be.
+
+        Whatever is not just that, the careful way looks at from the beginning.
+        """
+        carefully = super().prepared(config, secrets)
+        scheme, keys = self.scheme(config), self.keys(config, secrets)
+        usual = scheme.signs_body_alone and not scheme.separator and scheme.timestamp is None and scheme.id is None
+        if len(secrets) != 1 or len(keys) != 1 or secrets[0].ends_at is not None or not usual:
+            return carefully
+        if config.get("encoding", "hex") != "hex":
+            return carefully
+        key, algorithm = keys[0][1], self._algorithm(config)
+        wanted, start = scheme.header.lower().encode(), scheme.prefix or scheme.implied
+        accepted = Verdict(True, secret_id=secrets[0].id)
+
+        def prove(request: InboundRequest) -> Verdict:
+            found = b""
+            for name, value in request.headers:
+                if name == wanted:
+                    if found:
+                        return carefully(request)
+                    found = value
+                elif b"_" in name:
+                    return carefully(request)
+            expected = start + hmac.digest(key, request.body, algorithm).hex().encode()
+            return accepted if hmac.compare_digest(expected, found) else carefully(request)
+
+        return prove
 
     def width(self, config: Mapping[str, object]) -> int:
         return encoded_width(DIGEST_BYTES[self._algorithm(config)], str(self.setting(config, "encoding")))
