@@ -104,7 +104,7 @@ def main() -> None:
             figures = speed(here, bare, door, path, secret)
             if not QUICK:
                 figures |= bodies(here, door, path, secret)
-                figures |= growth(here, door, path, secret, say)
+                figures |= growth(here, bare, door, path, say)
     print(json.dumps(figures), flush=True)
 
 

@@ -13,7 +13,8 @@ from events.classification import document_of
 from events.decoding import open_body
 from events.identity import identify
 from events.schemas import Classifier, Effort
-from events.streams import Item, split
+from events.streams import LIMITS, Item, split
+from events.streams.documents import plain_document
 from sources.reading import headers_named
 
 MAX_OPENED_BYTES = 8_000_000  # of a compressed body, opened
@@ -37,6 +38,10 @@ class Division(NamedTuple):
 
     def divide(self, body: bytes, content_encoding: bytes, content_type: bytes) -> tuple[bytes, Sequence[Item]]:
         """The body as it was before compression, and its events. Raises DecodeError and StreamError."""
+        if not content_encoding and body.startswith(b"{") and self.stream_type in ("auto", "json"):
+            item = plain_document(body, LIMITS)  # most posts
+            if item is not None:
+                return body, (item,)
         opened = open_body(body, content_encoding, MAX_OPENED_BYTES)
         return opened, split(
             opened,

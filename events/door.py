@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from functools import lru_cache, partial
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import psycopg
 from django.conf import settings
 from django.db import Error as DatabaseFailure
 from django.db import connection
 
-from events.arrivals import Accepted, Answer, Arrival, KeptReceipt, problem
+from events.arrivals import Accepted, Answer, Arrival, First, KeptReceipt, problem
 from events.bounds import Application, Receive, Scope, Send, declared_length
 from events.commits import GroupCommit, Unavailable
 from events.decoding import is_packed
@@ -195,7 +195,7 @@ class Door:
         await send({"type": "lifespan.shutdown.complete"})
 
     def takes(self, scope: Scope) -> bool:
-        """Whether `take` may be asked: the request is for this door, and the door is open.
+        """Whether `take` and `begin` may be asked: the request is for this door, and the door is open.
 
         A server may then pass over ASGI's messages (`config.connection`). Of `scope` are read: scheme, method, path,
         raw_path, query_string, headers and client.
@@ -217,11 +217,7 @@ class Door:
             return problem(408)
         finally:
             del self._reading[reading]
-        return AWAY if body is None else await self.take_whole(scope, body)
-
-    async def take_whole(self, scope: Scope, body: bytes) -> Answer:
-        """The answer to a request whose body is there, as far as it may go."""
-        return await self._receive(_arrival(scope, body, self._proxies))
+        return AWAY if body is None else await self._receive(_arrival(scope, body, self._proxies))
 
     def headers_of(self, answer: Answer, method: str) -> HeaderList:
         """The headers of an answer, names in lower case."""
@@ -257,33 +253,76 @@ class Door:
         finally:
             self.reading_bytes -= size
 
-    async def _receive(self, arrival: Arrival) -> Answer:
-        """`Intake.receive` for many at once. Never raises for what the request holds, nor for an absent database."""
+    def begin(self, scope: Scope, body: bytes) -> "Answer | Begun | None":
+        """`take` for a request whose body is there, as far as nobody has to be waited for: `finish` does the rest once
+        `kept` is done. None where the database or a thread has to be asked first: then `take` does it all.
+        """
+        arrival = _arrival(scope, body, self._proxies)
+        doorway = self.registry.known(arrival.ingest_key)
+        if doorway is None or _takes_long(arrival):
+            return None
         try:
-            doorway = self.registry.known(arrival.ingest_key) or await self.registry.find(arrival.ingest_key)
-            if doorway is None:
-                return unknown(arrival, self.max_bytes)
-            try:
-                if _takes_long(arrival):
-                    accepted = await asyncio.to_thread(examine, doorway, arrival, self.limiter, self.max_bytes)
-                else:
-                    accepted = examine(doorway, arrival, self.limiter, self.max_bytes)
-                if isinstance(accepted, Answer):
-                    return accepted
-                first = await self.commits.keep(accepted)
-                told = told_sender(accepted, first)
-            except Refused as refused:
-                self.notes.refused(refusal(doorway, arrival, refused))
-                return for_page(doorway, arrival, problem(refused.status, refused.headers))
-        except Unavailable:
-            return AWAY
-        except (DatabaseFailure, psycopg.Error, OSError, TimeoutError) as error:
-            logger.error("A request could not be kept and was answered 503: %s", in_short(error))
+            return self._keep(doorway, arrival, examine(doorway, arrival, self.limiter, self.max_bytes))
+        except Refused as refused:
+            return self._refuse(doorway, arrival, refused)
+
+    def finish(self, begun: "Begun") -> Answer:
+        """The answer, now that `kept` is done."""
+        doorway, arrival, accepted, kept = begun
+        try:
+            first = kept.result()
+            told = told_sender(accepted, first)
+        except Refused as refused:
+            return self._refuse(doorway, arrival, refused)
+        except (Unavailable, asyncio.CancelledError):
             return AWAY
         if first is None:
             self.wake()
         self.notes.used(accepted)
         return for_page(doorway, arrival, told)
+
+    async def _receive(self, arrival: Arrival) -> Answer:
+        """`Intake.receive` for many at once. Never raises for what the request holds, nor for an absent database."""
+        try:
+            doorway = self.registry.known(arrival.ingest_key) or await self.registry.find(arrival.ingest_key)
+        except (DatabaseFailure, psycopg.Error, OSError, TimeoutError) as error:
+            logger.error("A source could not be looked up, and its sender was answered 503: %s", in_short(error))
+            return AWAY
+        if doorway is None:
+            return unknown(arrival, self.max_bytes)
+        try:
+            if _takes_long(arrival):
+                accepted = await asyncio.to_thread(examine, doorway, arrival, self.limiter, self.max_bytes)
+            else:
+                accepted = examine(doorway, arrival, self.limiter, self.max_bytes)
+        except Refused as refused:
+            return self._refuse(doorway, arrival, refused)
+        begun = self._keep(doorway, arrival, accepted)
+        if isinstance(begun, Answer):
+            return begun
+        await asyncio.wait((begun.kept,))
+        return self.finish(begun)
+
+    def _keep(self, doorway: Doorway, arrival: Arrival, accepted: Accepted | Answer) -> "Answer | Begun":
+        if isinstance(accepted, Answer):
+            return accepted
+        try:
+            return Begun(doorway, arrival, accepted, self.commits.keep(accepted))
+        except Unavailable:
+            return AWAY
+
+    def _refuse(self, doorway: Doorway, arrival: Arrival, refused: Refused) -> Answer:
+        self.notes.refused(refusal(doorway, arrival, refused))
+        return for_page(doorway, arrival, problem(refused.status, refused.headers))
+
+
+class Begun(NamedTuple):
+    """A request that was accepted and is being kept. `kept` is of what came before it with the same key."""
+
+    doorway: Doorway
+    arrival: Arrival
+    accepted: Accepted
+    kept: asyncio.Future[First | None]
 
 
 def _letting_go(work: Callable[[T], R], given: T) -> R:

@@ -6,13 +6,14 @@ Values are read one at a time, so that the count of events bounds memory.
 import json
 from collections.abc import Iterator
 
-from events.streams.items import JSON_TYPE, MAX_ITEMS, Item, Limits, StreamError, too_deep
+from events.streams.items import JSON_TYPE, MAX_DEPTH, MAX_ITEMS, Item, Limits, StreamError, too_deep
 from events.streams.reading import (
     Reader,
+    depth,
     first_value,
+    flattened,
     not_json,
     read_alone,
-    shallow,
     skip_space,
     tame,
 )
@@ -22,9 +23,12 @@ _skip = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=str).raw
 
 def plain_document(body: bytes, limits: Limits) -> Item | None:
     """The whole body as one plain event; None where that is not certain at once."""
-    if len(body) > min(limits.projection_bytes, limits.item_bytes) or not shallow(body):
+    if len(body) > limits.projection_bytes or len(body) > limits.item_bytes:
         return None
-    value = read_alone(body, is_tame=tame(body))
+    flat = flattened(body)
+    if flat.count(b"[") > MAX_DEPTH and depth(body) > MAX_DEPTH:
+        return None
+    value = read_alone(body, is_tame=tame(body, flat))
     return None if value is None else Item(body, JSON_TYPE, value, "", True)
 
 

@@ -2,9 +2,23 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
+from itertools import repeat
+
+import orjson
 
 from events.streams.items import BINARY_TYPE, JSON_TYPE, MAX_DEPTH, TEXT_TYPE, Item, Limits, StreamError
-from events.streams.reading import BOM, SPACE, Careful, check_depth, read_alone, read_quickly, skip_space, tame
+from events.streams.reading import (
+    BOM,
+    SPACE,
+    Careful,
+    check_depth,
+    flattened,
+    read_alone,
+    read_quickly,
+    skip_space,
+    tame,
+)
 
 _SPACE_BYTES = SPACE.encode()
 _BLANK_LINES = re.compile(rb"[ \t\r\n]*\n")
@@ -16,7 +30,10 @@ def lines(body: bytes, limits: Limits, *, only_json: bool = False) -> list[Item]
     With ``only_json`` a line that is not JSON is an error, else it is text.
     """
     body = body.removeprefix(BOM.encode())
-    is_tame = tame(body)
+    flat = flattened(body)
+    is_tame = tame(body, flat)
+    if is_tame and (alike := _all_plain(body, flat, limits)) is not None:
+        return alike
     plain_bytes = min(limits.projection_bytes, limits.item_bytes)
     careful = Careful(limits)
     items: list[Item] = []
@@ -27,13 +44,30 @@ def lines(body: bytes, limits: Limits, *, only_json: bool = False) -> list[Item]
             if not line.strip(_SPACE_BYTES):
                 continue
             limits.check_size(line, len(items))
-            item = _plain(line, plain_bytes, is_tame=tame(line)) or _careful(
+            item = _plain(line, plain_bytes, is_tame=tame(line, flattened(line))) or _careful(
                 line, careful, len(items), only_json=only_json
             )
         items.append(item)
         if len(items) > limits.items:
             limits.check_count(len(items))
     return items
+
+
+def _all_plain(body: bytes, flat: bytes, limits: Limits) -> list[Item] | None:
+    """The events of a tame body whose lines are all plain, at C speed; None where one of them needs a closer look."""
+    each = body.removesuffix(b"\n").split(b"\n")
+    if len(each) > limits.items or max(map(len, each)) > min(limits.projection_bytes, limits.item_bytes):
+        return None
+    if b"\r" in body or max(map(bytes.count, flat.split(b"\n"), repeat(b"["))) > MAX_DEPTH:
+        return None
+    try:
+        values = list(map(orjson.loads, each))
+    except ValueError:  # or an empty line
+        return None
+    if None in values:
+        return None
+    fields = zip(each, repeat(JSON_TYPE), values, repeat(""), repeat(True))
+    return list(map(partial(tuple.__new__, Item), fields))  # a third of the time of calling Item
 
 
 def begins_with_a_document(text: str) -> bool:

@@ -5,10 +5,10 @@ import tracemalloc
 
 import pytest
 
-from events import decoding
+from events import bundles, decoding
 from events.decoding import DecodeError, open_body
-from events.intake import MAX_OPENED_BYTES
-from events.models import Event, Inbox
+from events.division import MAX_OPENED_BYTES
+from events.models import Bundle, Event, Inbox
 from events.streams import MAX_PROJECTION_BYTES, StreamError, split
 from tenants.scope import system_scope
 from tests.attack.bodies import BODIES, COMPRESSED, ROOM
@@ -121,7 +121,10 @@ def test_hostile_bodies_at_the_door_leave_pages_that_work(post, source_of, brows
         elif answer.status_code == 202:
             accepted += answer.json()["events"]
     assert wrong == {}
+    while bundles.unpack():
+        pass
     with system_scope():
+        assert not Bundle.objects.exists()
         events = Event.objects.values_list("receipt_id", "content_type", "data_problem", "pk")
         unlike = {event[:3]: event[3] for event in events}
         assert Inbox.objects.count() == len(events) == accepted > 10_000
