@@ -7,28 +7,28 @@ Constraints first:
 - One arrival that PostgreSQL does not take must not take the others with it.
 
 A batch is whatever waits when a connection is free; nobody waits for a batch to fill. A batch costs what fifteen posts
-do, however many it holds, so under load two half as large are dearer: then one connection keeps what is small, and the
-other one what must not wait for it, because the batch at work is large or takes long, or because enough for another one
-waits. While batches are small there is time to spare, and both take what comes.
+do, however many it holds, so while one is at work the other connection begins when the event loop has nothing better
+to do: when nothing more came while it went round once. It does not wait for that where enough for a batch waits, or
+where the batch at work is a large one or takes long.
 """
 
 import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 
 from events.arrivals import Accepted, First
 from events.columns import teach
-from events.store import Rows, Statement, in_short, keeping, without_projections
+from events.prepared import Prepared
+from events.store import PLAIN_POSTS, Rows, Statement, in_short, keeping, without_projections
 from tenants.async_scope import hanging_up
 
 CONNECTIONS = 2
 LARGE_BYTES = 500_000  # of a batch behind which nobody should wait
 LONG = 0.05  # seconds of a commit
-FEW = 8  # arrivals in a batch: there is time to spare
 MANY_WAITING = 24  # small arrivals: a second batch of them is worth its own round trip
 MAX_WAITING = 4000  # arrivals
 MAX_WAITING_BYTES = 64_000_000
@@ -60,7 +60,7 @@ class GroupCommit:
         self._connected = 0
         self._idle: list[asyncio.Future[None]] = []
         self._at_work: dict[object, float] = {}  # since when, of those with a small batch
-        self._latest = 0  # arrivals in the batch that was begun last
+        self._looking = False  # whether `_look` is on its way
         self._tried = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._closing = False
@@ -99,8 +99,21 @@ class GroupCommit:
         return future
 
     def _call_idle(self) -> None:
-        if self._idle and self._may_begin():
+        if not self._idle:
+            return
+        if self._may_begin():
             _set(self._idle.pop())
+        elif self._waiting and not self._looking:
+            self._looking = True
+            self._loop.call_soon(self._look, len(self._waiting))
+
+    def _look(self, before: int) -> None:
+        """Called when the event loop has gone round once: `before` that so many waited."""
+        self._looking = False
+        if self._idle and len(self._waiting) == before:
+            _set(self._idle.pop())
+        else:
+            self._call_idle()
 
     def _may_begin(self) -> bool:
         """Whether a free connection should take what waits, rather than leave it to the one at work."""
@@ -108,7 +121,6 @@ class GroupCommit:
             return False
         if (
             not self._at_work
-            or self._latest < FEW
             or self._closing
             or len(self._waiting) >= MANY_WAITING
             or self._waiting_bytes >= LARGE_BYTES
@@ -141,20 +153,22 @@ class GroupCommit:
 
     async def _commit_with(self, connection: psycopg.AsyncConnection[Any]) -> None:
         """Batch after batch, until the connection fails or the portal stops."""
-        cursor = psycopg.AsyncRawCursor(connection)
+        line = Line(connection, psycopg.AsyncRawCursor(connection), Prepared(connection, PLAIN_POSTS))
         with hanging_up(connection, PATIENCE):
             await connection.execute(f"SET statement_timeout = {round(1000 * PATIENCE)}")
         while True:
-            while not self._may_begin():
+            if not self._may_begin():
                 if self._closing and not self._waiting:
                     return
                 await self._until_called()
+                if not self._waiting:
+                    continue
             batch = self._next_batch()
             if sum([size for _, _, size in batch]) < LARGE_BYTES:
                 self._at_work[connection] = self._loop.time()
             try:
                 with hanging_up(connection, 1.2 * PATIENCE):
-                    await self._keep(connection, cursor, batch)
+                    await self._keep(line, batch)
             finally:
                 self._at_work.pop(connection, None)
                 for _, future, _ in batch:
@@ -164,6 +178,7 @@ class GroupCommit:
     async def _until_called(self) -> None:
         call: asyncio.Future[None] = self._loop.create_future()
         self._idle.append(call)
+        self._call_idle()  # those that wait may not have been enough for another one
         try:
             await call
         finally:
@@ -179,24 +194,21 @@ class GroupCommit:
             size += one[2]
             events += len(one[0].events)
         self._waiting_bytes -= size
-        self._latest = len(batch)
         return batch
 
-    async def _keep(
-        self, connection: psycopg.AsyncConnection[Any], cursor: psycopg.AsyncRawCursor[Any], batch: Sequence[Waiting]
-    ) -> None:
+    async def _keep(self, line: "Line", batch: Sequence[Waiting]) -> None:
         """Keep a batch, or each half of it where PostgreSQL does not take a value in it."""
         try:
-            firsts = await _run(connection, cursor, [accepted for accepted, _, _ in batch])
+            firsts = await _run(line, [accepted for accepted, _, _ in batch])
         except (psycopg.DataError, UnicodeError) as error:
             if len(batch) > 1:
                 middle = len(batch) // 2
-                await self._keep(connection, cursor, batch[:middle])
-                await self._keep(connection, cursor, batch[middle:])
+                await self._keep(line, batch[:middle])
+                await self._keep(line, batch[middle:])
                 return
             logger.error("A payload is kept without its projection: %s.", in_short(error))
             try:
-                firsts = await _run(connection, cursor, [without_projections(batch[0][0])])
+                firsts = await _run(line, [without_projections(batch[0][0])])
             except (psycopg.DataError, UnicodeError) as error:
                 logger.error("A payload cannot be kept at all: %s.", in_short(error))
                 if not batch[0][1].done():
@@ -222,19 +234,29 @@ def _set(call: asyncio.Future[None]) -> None:
         call.set_result(None)
 
 
-async def _run(
-    connection: psycopg.AsyncConnection[Any], cursor: psycopg.AsyncRawCursor[Any], batch: Sequence[Accepted]
-) -> list[First | None]:
+class Line(NamedTuple):
+    """A connection, and the two ways to speak over it: `usual` is for the statement that nearly all batches are."""
+
+    connection: psycopg.AsyncConnection[Any]
+    cursor: psycopg.AsyncRawCursor[Any]
+    usual: Prepared
+
+
+async def _run(line: Line, batch: Sequence[Accepted]) -> list[First | None]:
     """Run `keeping` in one transaction: that of its only statement, as a rule."""
     steps = keeping(batch)
-    many = sum(len(accepted.events) for accepted in batch) > MANY_EVENTS
-    if not any(accepted.once or accepted.bundle for accepted in batch):
-        return await _drive(cursor, steps, in_thread=many)
-    async with connection.transaction():
-        return await _drive(cursor, steps, in_thread=many)
+    many = sum([len(accepted.events) for accepted in batch]) > MANY_EVENTS
+    if not any([accepted.once or accepted.bundle for accepted in batch]):
+        return await _drive(line, steps, in_thread=many)
+    try:
+        async with line.connection.transaction():
+            return await _drive(line, steps, in_thread=many)
+    except Exception:
+        line.usual.forget()
+        raise
 
 
-async def _drive(cursor: psycopg.AsyncRawCursor[Any], steps: Steps, *, in_thread: bool) -> list[First | None]:
+async def _drive(line: Line, steps: Steps, *, in_thread: bool) -> list[First | None]:
     """Run the statements. Those of many events are put together in a thread: the others' requests go on meanwhile."""
     rows: Rows | None = None
     while True:
@@ -242,8 +264,12 @@ async def _drive(cursor: psycopg.AsyncRawCursor[Any], steps: Steps, *, in_thread
         if isinstance(step, list):
             return step
         statement, parameters = step
-        await cursor.execute(statement, parameters, prepare=True)
-        rows = await cursor.fetchall() if cursor.description else []
+        if statement is PLAIN_POSTS:
+            await line.usual.execute(parameters)
+            rows = []
+        else:
+            await line.cursor.execute(statement, parameters, prepare=True)
+            rows = await line.cursor.fetchall() if line.cursor.description else []
 
 
 def _next(steps: Steps, rows: Rows | None) -> Statement | list[First | None]:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -26,6 +27,7 @@ from sources.models import Source, SourceCredential
 from tenants.scope import system_scope
 from vault.credentials import TOUCH_INTERVAL
 
+ACCEPTED = 202
 REFUSALS_A_MINUTE = 60  # rows, for each source and process
 
 logger = logging.getLogger(__name__)
@@ -65,6 +67,29 @@ def _numbered(first: int) -> str:
 _EVENTS = f"WITH kept AS ({_numbered(1)}) {_INBOX_ROWS}"
 _RECEIPTS_AND_EVENTS = f"WITH receipts AS ({_RECEIPT_ROWS}), kept AS ({_numbered(17)}) {_INBOX_ROWS}"
 
+# For a batch of posts that each brought one event, whose body is its payload, and about which there is nothing more to
+# say: half of the columns, taken apart once.
+PLAIN_POSTS = """
+    WITH row AS MATERIALIZED (
+        SELECT * FROM unnest($2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::uuid[], $7::text[], $8::text[],
+            $9::text[], $10::int[], $11::text[], $12::text[], $13::text[], $14::bytea[], $15::text[],
+            $16::timestamptz[])
+            AS row (receipt_id, tenant_id, source_id, site_id, event_id, client_address, headers, receipt_type, size,
+                type, severity, content_type, body, title, occurred_at)
+    ), receipts AS (
+        INSERT INTO events_receipt (id, tenant_id, source_id, site_id, status, status_code, client_address, headers,
+            content_type, body, body_size, event_count, suppressed, reason, detail, evidence, body_packed)
+        SELECT receipt_id, tenant_id, source_id, site_id, $1, 202, client_address::inet, headers::jsonb,
+            receipt_type, NULL, size, 1, 0, '', '', NULL, false FROM row
+    ), events AS (
+        INSERT INTO events_event (id, tenant_id, source_id, receipt_id, site_id, type, severity, content_type, body,
+            data, data_problem, body_is_data, title, occurred_at, schema_version_id, schema_problem)
+        SELECT event_id, tenant_id, source_id, receipt_id, site_id, type, severity, content_type, body, NULL, '', true,
+            title, occurred_at, NULL, '' FROM row
+    )
+    INSERT INTO events_inbox (event_id, tenant_id) SELECT event_id, tenant_id FROM row
+"""
+
 _BUNDLES = """
     INSERT INTO events_bundle (receipt_id, tenant_id, division, attempts, due_at)
     SELECT receipt_id, tenant_id, division, 0, now()
@@ -95,7 +120,7 @@ _UNCLAIM = """
         AND known.receipt_id = row.receipt_id
 """
 
-Statement = tuple[str, list[object]]
+Statement = tuple[str, list[Any]]
 Rows = list[tuple]
 
 
@@ -116,7 +141,9 @@ def keeping(batch: Sequence[Accepted]) -> Generator[Statement, Rows, list[First 
     if fresh:
         receipts = [accepted.receipt for accepted in fresh]
         events = [event for accepted in fresh for event in accepted.events]
-        if events:
+        if _are_plain(fresh):
+            yield PLAIN_POSTS, [Receipt.Status.ACCEPTED.value, *_plain_columns(fresh)]
+        elif events:
             columns = [Receipt.Status.ACCEPTED.value, *_receipt_columns(receipts), *_event_columns(events)]
             yield _RECEIPTS_AND_EVENTS, columns
         else:
@@ -194,6 +221,35 @@ _RECEIPT_TYPES = (
 
 def _receipt_columns(receipts: Sequence[KeptReceipt]) -> list[object]:
     return [column(values) for column, values in zip(_RECEIPT_TYPES, zip(*receipts, strict=True), strict=True)]
+
+
+def _are_plain(batch: Sequence[Accepted]) -> bool:
+    """Whether PLAIN_POSTS says all there is to say."""
+    for accepted in batch:
+        receipt, events = accepted.receipt, accepted.events
+        if len(events) != 1 or receipt.body is not None or receipt.status_code != ACCEPTED:
+            return False
+        event = events[0]
+        if not event.body_is_data or event.data_problem or event.schema_version_id or event.schema_problem:
+            return False
+    return True
+
+
+_PLAIN_TYPES = (
+    Uuids, Uuids, Uuids, Uuids, Uuids, Texts, Texts, Texts, Integers, Texts, Texts, Texts, Bytes, Texts, Moments,
+)  # fmt: skip
+
+
+def _plain_columns(batch: Sequence[Accepted]) -> list[object]:
+    rows = [
+        (
+            receipt.id, receipt.tenant_id, receipt.source_id, receipt.site_id, event.id, receipt.client_address,
+            receipt.headers, receipt.content_type, receipt.body_size, event.type, event.severity, event.content_type,
+            event.body, event.title, event.occurred_at,
+        )
+        for receipt, (event, *_) in [(accepted.receipt, accepted.events) for accepted in batch]
+    ]  # fmt: skip
+    return [column(values) for column, values in zip(_PLAIN_TYPES, zip(*rows, strict=True), strict=True)]
 
 
 _EVENT_TYPES = (
