@@ -8,7 +8,7 @@ of it where an access log or a hook wants to see requests.
 
     data ──▶ parser ──▶ headers for the door, nothing else under way?
                           ├─ no ──▶ gunicorn's loop ──▶ ASGI, or `Door.take` where it is for the door all the same
-                          └─ yes, and the body is there ──▶ Door.begin ──▶ commit ──▶ Door.finish ──▶ the next request
+                          └─ yes, and the body is there ──▶ Door.begin ──▶ commit ──▶ the answer ──▶ the next request
 
 The bounds:
 
@@ -92,32 +92,29 @@ class Connection(protocol.ASGIProtocol):
         while self._asked is not None and not self._closed:
             asked, self._asked = self._asked, None
             receiver = self._body_receiver
-            begun = None
+            begun = False
             if receiver._complete and len(receiver._chunks) <= 1:
                 try:
-                    begun = self._door.begin(asked, receiver._chunks[0] if receiver._chunks else b"")
+                    begun = self._door.begin(asked, receiver._chunks[0] if receiver._chunks else b"", self._finish)
                 except Exception:
                     self._fail()
                     return
-            if begun is None:
+            if begun is False:
                 self._request_ready.set()  # gunicorn's loop takes it from here
-            elif hasattr(begun, "kept"):
+            elif begun is True:
                 self._is_under_way = True
-                begun.kept.add_done_callback(lambda kept, begun=begun: self._finish(begun))
             elif self._answer(begun):
                 continue
             return
 
-    def _finish(self, begun):
+    def _finish(self, answer):
         """The commit has returned."""
         self._is_under_way = False
         try:
-            answer = self._door.finish(begun)
+            if not self._closed and self._answer(answer):
+                self._go_on()
         except Exception:
             self._fail()
-            return
-        if not self._closed and self._answer(answer):
-            self._go_on()
 
     def _answer(self, answer):
         """Answer the request, and make ready for the next one, which may be parsed by then.

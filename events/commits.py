@@ -16,6 +16,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Generator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import psycopg
@@ -43,7 +44,8 @@ logger = logging.getLogger(__name__)
 
 Connect = Callable[[], Awaitable[psycopg.AsyncConnection[Any]]]
 Steps = Generator[Statement, Rows, list[First | None]]
-Waiting = tuple[Accepted, asyncio.Future[First | None], int]
+Then = Callable[["First | None | Unavailable"], None]
+Waiting = tuple[Accepted, Then, int]
 
 
 class Unavailable(Exception):
@@ -51,7 +53,7 @@ class Unavailable(Exception):
 
 
 class GroupCommit:
-    """`start()` within the event loop, then `await keep(accepted)` from any number of tasks."""
+    """`start()` within the event loop, then `await keep(accepted)` from any number of tasks, or `keep_then`."""
 
     def __init__(self, connect: Connect) -> None:
         self._connect = connect
@@ -84,6 +86,14 @@ class GroupCommit:
 
     def keep(self, accepted: Accepted) -> asyncio.Future[First | None]:
         """A future of what came before it with the same key, set by the commit. Raises Unavailable, now or then."""
+        future: asyncio.Future[First | None] = self._loop.create_future()
+        self.keep_then(accepted, partial(_settle, future))
+        return future
+
+    def keep_then(self, accepted: Accepted, then: Then) -> None:
+        """The same without a future, for each of which the event loop would have a callback: those of a batch are
+        called one after another. `then` must not raise. Raises Unavailable where it cannot even wait.
+        """
         size = len(accepted.receipt.body or b"") + sum([len(event.body) + 1000 for event in accepted.events])
         if (
             not self._connected
@@ -92,11 +102,9 @@ class GroupCommit:
             or self._waiting_bytes + size > MAX_WAITING_BYTES
         ):
             raise Unavailable
-        future: asyncio.Future[First | None] = self._loop.create_future()
-        self._waiting.append((accepted, future, size))
+        self._waiting.append((accepted, then, size))
         self._waiting_bytes += size
         self._call_idle()
-        return future
 
     def _call_idle(self) -> None:
         if not self._idle:
@@ -166,14 +174,14 @@ class GroupCommit:
             batch = self._next_batch()
             if sum([size for _, _, size in batch]) < LARGE_BYTES:
                 self._at_work[connection] = self._loop.time()
+            told: list[tuple[Then, First | None | Unavailable]] = []
             try:
                 with hanging_up(connection, 1.2 * PATIENCE):
-                    await self._keep(line, batch)
+                    await self._keep(line, batch, told)
             finally:
                 self._at_work.pop(connection, None)
-                for _, future, _ in batch:
-                    if not future.done():
-                        future.set_exception(Unavailable())
+                told += [(then, Unavailable()) for _, then, _ in batch[len(told) :]]
+                self._loop.call_soon(_tell, told)  # after the next batch is on its way
 
     async def _until_called(self) -> None:
         call: asyncio.Future[None] = self._loop.create_future()
@@ -196,37 +204,54 @@ class GroupCommit:
         self._waiting_bytes -= size
         return batch
 
-    async def _keep(self, line: "Line", batch: Sequence[Waiting]) -> None:
-        """Keep a batch, or each half of it where PostgreSQL does not take a value in it."""
+    async def _keep(
+        self, line: "Line", batch: Sequence[Waiting], told: "list[tuple[Then, First | None | Unavailable]]"
+    ) -> None:
+        """Keep a batch, or each half of it where PostgreSQL does not take a value in it. `told` is what came of each,
+        in order, as far as that is known when an error leaves here.
+        """
         try:
             firsts = await _run(line, [accepted for accepted, _, _ in batch])
         except (psycopg.DataError, UnicodeError) as error:
             if len(batch) > 1:
                 middle = len(batch) // 2
-                await self._keep(line, batch[:middle])
-                await self._keep(line, batch[middle:])
+                await self._keep(line, batch[:middle], told)
+                await self._keep(line, batch[middle:], told)
                 return
             logger.error("A payload is kept without its projection: %s.", in_short(error))
             try:
                 firsts = await _run(line, [without_projections(batch[0][0])])
             except (psycopg.DataError, UnicodeError) as error:
                 logger.error("A payload cannot be kept at all: %s.", in_short(error))
-                if not batch[0][1].done():
-                    batch[0][1].set_exception(Unavailable())
+                told.append((batch[0][1], Unavailable()))
                 return
-        for (_, future, _), first in zip(batch, firsts, strict=True):
-            if not future.done():
-                future.set_result(first)
+        told += [(then, first) for (_, then, _), first in zip(batch, firsts, strict=True)]
 
     def _nobody_waits(self) -> None:
         """Without a connection, those who wait are told so now."""
         if self._connected:
             return
         while self._waiting:
-            _, future, size = self._waiting.popleft()
+            _, then, size = self._waiting.popleft()
             self._waiting_bytes -= size
-            if not future.done():
-                future.set_exception(Unavailable())
+            then(Unavailable())
+
+
+def _tell(told: "list[tuple[Then, First | None | Unavailable]]") -> None:
+    for then, what in told:
+        try:
+            then(what)
+        except Exception:  # the others have to be told all the same
+            logger.exception("What came of a request could not be told.")
+
+
+def _settle(future: asyncio.Future[First | None], what: First | None | Unavailable) -> None:
+    if future.done():
+        return
+    if isinstance(what, Unavailable):
+        future.set_exception(what)
+    else:
+        future.set_result(what)
 
 
 def _set(call: asyncio.Future[None]) -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from functools import lru_cache, partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 from django.conf import settings
@@ -253,33 +253,24 @@ class Door:
         finally:
             self.reading_bytes -= size
 
-    def begin(self, scope: Scope, body: bytes) -> "Answer | Begun | None":
-        """`take` for a request whose body is there, as far as nobody has to be waited for: `finish` does the rest once
-        `kept` is done. None where the database or a thread has to be asked first: then `take` does it all.
+    def begin(self, scope: Scope, body: bytes, then: Callable[[Answer], None]) -> Answer | bool:
+        """`take` for a request whose body is there, as far as nobody has to be waited for: the answer, or True where
+        `then` will be called with it. False where the database or a thread has to be asked first: `take` does it all.
         """
         arrival = _arrival(scope, body, self._proxies)
         doorway = self.registry.known(arrival.ingest_key)
         if doorway is None or _takes_long(arrival):
-            return None
+            return False
         try:
-            return self._keep(doorway, arrival, examine(doorway, arrival, self.limiter, self.max_bytes))
+            accepted = examine(doorway, arrival, self.limiter, self.max_bytes)
+            if isinstance(accepted, Answer):
+                return accepted
+            self.commits.keep_then(accepted, lambda first: then(self._told(doorway, arrival, accepted, first)))
         except Refused as refused:
             return self._refuse(doorway, arrival, refused)
-
-    def finish(self, begun: "Begun") -> Answer:
-        """The answer, now that `kept` is done."""
-        doorway, arrival, accepted, kept = begun
-        try:
-            first = kept.result()
-            told = told_sender(accepted, first)
-        except Refused as refused:
-            return self._refuse(doorway, arrival, refused)
-        except (Unavailable, asyncio.CancelledError):
+        except Unavailable:
             return AWAY
-        if first is None:
-            self.wake()
-        self.notes.used(accepted)
-        return for_page(doorway, arrival, told)
+        return True
 
     async def _receive(self, arrival: Arrival) -> Answer:
         """`Intake.receive` for many at once. Never raises for what the request holds, nor for an absent database."""
@@ -297,32 +288,32 @@ class Door:
                 accepted = examine(doorway, arrival, self.limiter, self.max_bytes)
         except Refused as refused:
             return self._refuse(doorway, arrival, refused)
-        begun = self._keep(doorway, arrival, accepted)
-        if isinstance(begun, Answer):
-            return begun
-        await asyncio.wait((begun.kept,))
-        return self.finish(begun)
-
-    def _keep(self, doorway: Doorway, arrival: Arrival, accepted: Accepted | Answer) -> "Answer | Begun":
         if isinstance(accepted, Answer):
             return accepted
         try:
-            return Begun(doorway, arrival, accepted, self.commits.keep(accepted))
-        except Unavailable:
+            first = await self.commits.keep(accepted)
+        except Unavailable as unavailable:
+            return self._told(doorway, arrival, accepted, unavailable)
+        return self._told(doorway, arrival, accepted, first)
+
+    def _told(
+        self, doorway: Doorway, arrival: Arrival, accepted: Accepted, first: "First | None | Unavailable"
+    ) -> Answer:
+        """The answer to what was kept, or was not."""
+        if isinstance(first, Unavailable):
             return AWAY
+        try:
+            told = told_sender(accepted, first)
+        except Refused as refused:
+            return self._refuse(doorway, arrival, refused)
+        if first is None:
+            self.wake()
+        self.notes.used(accepted)
+        return for_page(doorway, arrival, told)
 
     def _refuse(self, doorway: Doorway, arrival: Arrival, refused: Refused) -> Answer:
         self.notes.refused(refusal(doorway, arrival, refused))
         return for_page(doorway, arrival, problem(refused.status, refused.headers))
-
-
-class Begun(NamedTuple):
-    """A request that was accepted and is being kept. `kept` is of what came before it with the same key."""
-
-    doorway: Doorway
-    arrival: Arrival
-    accepted: Accepted
-    kept: asyncio.Future[First | None]
 
 
 def _letting_go(work: Callable[[T], R], given: T) -> R:
