@@ -23,8 +23,8 @@ from bench.stage import Server, Stage, load, stage
 
 QUICK = os.environ.get("QUICK") == "1"
 CONNECTIONS = 64
-TURNS = 5
-SECONDS = 1.6 if QUICK else 5
+TURNS = 7
+SECONDS = 1.2 if QUICK else 4
 BODIES = 500
 
 Body = Callable[[random.Random], bytes]
