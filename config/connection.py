@@ -32,7 +32,8 @@ class Connection(protocol.ASGIProtocol):
 
     def __init__(self, worker):
         super().__init__(worker)
-        seen = self._pre_request or self._post_request or self.log.access_log_enabled or self._uses_uwsgi
+        seen = self._pre_request or self._post_request or self.log.access_log_enabled
+        seen = seen or self._uses_uwsgi or self._proxy_protocol != "off"
         self._door = None if seen or not hasattr(self.app, "begin") else self.app
         self._asked = None  # of a request that may take the short way, until its body is there
         self._is_under_way = False

@@ -237,6 +237,82 @@ def test_what_is_not_the_doors_goes_on_to_the_portal(server):
         assert wire.status() == 200
 
 
+def post(source: Source, body: bytes, *headers: str) -> bytes:
+    return head(source, f"Content-Length: {len(body)}", *headers) + body
+
+
+def test_many_at_once_are_answered_in_order_whatever_they_are(server, source):
+    """Good and bad posts and other addresses behind one another in one piece: each takes its own way to its answer."""
+    elsewhere = b"GET /accounts/login/ HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    pieces = [
+        (post(source, b'{"n": 1}'), 202),
+        (post(source, b'{"n": '), 400),
+        (elsewhere, 200),
+        (post(source, b'{"n": 2}'), 202),
+        (head(source, method="PUT"), 405),
+        (head(source, "Transfer-Encoding: chunked") + b"3\r\n{}\n\r\n3\r\n{}\n\r\n0\r\n\r\n", 202),
+        (post(source, b"[" + b"1," * 40_000 + b"1]"), 413),
+    ]
+    pieces = pieces * 6
+    with Wire(server) as wire:
+        wire.send(b"".join(data for data, _ in pieces))
+        assert [wire.answer()[0] for _ in pieces] == [status for _, status in pieces]
+    assert [event.payload.get("n") for event in events_of(source)] == [1, 2, None, None] * 6
+
+
+def test_hundreds_of_refusals_at_once_are_answered_one_by_one(server, source):
+    with Wire(server) as wire:
+        wire.send(post(source, b"{") * 1500)
+        assert {wire.answer()[0] for _ in range(1500)} == {400}
+
+
+def test_a_post_behind_one_that_is_being_kept_waits_for_its_turn(server, source):
+    with Wire(server) as wire:
+        for number in range(20):
+            data = post(source, b'{"n": %d}' % number)
+            wire.send(data[:-3])
+            wire.send(data[-3:] + post(source, b'{"n": %d}' % (100 + number)))
+            assert [wire.answer()[0] for _ in range(2)] == [202, 202]
+    assert [event.payload["n"] for event in events_of(source)] == [n for one in range(20) for n in (one, 100 + one)]
+
+
+def test_a_broken_request_behind_a_good_one_ends_the_connection_after_its_answer(server, source):
+    with Wire(server) as wire:
+        wire.send(post(source, b"{}") + b"POST / HTTP/1.1\nHost: a\n\n")
+        assert wire.answer()[0] == 202
+        assert wire.answer()[0] == 400
+        assert wire.status() == 0
+
+
+def test_who_does_not_want_the_connection_kept_is_told_that_it_ends(server, source):
+    with Wire(server) as wire:
+        wire.send(post(source, b"{}", "Connection: close") + post(source, b"{}"))
+        status, headers, _ = wire.answer()
+        assert (status, headers["connection"]) == (202, "close")
+        assert wire.status() == 0
+    assert len(events_of(source)) == 1
+
+
+def test_a_sender_that_leaves_before_its_answer_has_its_event_kept(server, source):
+    for _ in range(30):
+        with Wire(server) as wire:
+            wire.send(post(source, b"{}"))
+    wait_for(lambda: len(events_of(source)) == 30, "all thirty are kept", 20)
+    with Wire(server) as wire:
+        wire.send(post(source, b"{}"))
+        assert wire.status() == 202
+
+
+def test_an_answer_to_head_has_no_body_and_each_says_when_it_was(server, source):
+    with Wire(server) as wire:
+        wire.send(head(source, method="HEAD") + post(source, b"{}"))
+        status, headers, body = wire.answer()
+        assert (status, headers["content-length"], body) == (405, "0", b"")
+        status, headers, _ = wire.answer()
+        assert status == 202
+        assert headers["date"].endswith("GMT")
+
+
 @pytest.mark.spec("P16", "B11")
 def test_nothing_acknowledged_is_lost_when_the_server_is_stopped(stage, source, log):
     """50 connections post without a pause; SIGTERM comes in the middle, and gunicorn ends in order."""
