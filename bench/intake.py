@@ -176,7 +176,21 @@ def bodies(here: Stage, door: Server, path: str, secret: str) -> dict:
     )
     rps = median(turns["lines"], "rps")
     say(f"5,000 lines in {size} bytes: {rps:.1f} posts/s, {rps * 5000:.0f} events/s; one costs {cost:.0f} single posts")
+    say(f"making their events, which a worker does afterwards: {unpacking() * 1000:.0f} ms for 5,000")
     return {"lines_cost": round(cost, 1)}
+
+
+def unpacking() -> float:
+    """Median seconds of `bundles.unpack` for one of the posts of 5,000 lines that wait, in this process."""
+    from events import bundles
+
+    took = []
+    for _ in range(TURNS):
+        begin = time.perf_counter()
+        if not bundles.unpack():
+            raise RuntimeError("no post waits for its events to be made")
+        took.append(time.perf_counter() - begin)
+    return statistics.median(took)
 
 
 def say(text: str) -> None:

@@ -190,6 +190,32 @@ def test_a_batch_is_bounded_in_bytes_and_events(source, monkeypatch):
     assert largest[0][1] <= 40
 
 
+def test_a_batch_larger_than_what_a_socket_takes_at_once(source):
+    body = b'"' + b"x" * 250_000 + b'"'
+
+    async def scenario():
+        async with committing() as group:
+            return await together(group, *[arrival(source, body) for _ in range(12)])
+
+    assert asyncio.run(scenario()) == [None] * 12
+    assert run("SELECT count(*), min(length(body)), max(length(body)) FROM events_event") == [(12, 250_002, 250_002)]
+
+
+def test_one_who_cannot_be_told_does_not_keep_the_others_from_it(source, caplog):
+    async def scenario():
+        async with committing() as group:
+
+            def fails(what):
+                raise RuntimeError("the connection is gone")
+
+            group.keep_then(arrival(source), fails)
+            return await together(group, arrival(source), arrival(source))
+
+    assert asyncio.run(scenario()) == [None, None]
+    assert "could not be told" in caplog.text
+    assert counts() == (3, 3, 3)
+
+
 def test_its_connections_are_durable_and_see_every_tenant(source, monkeypatch):
     """The test cluster's default is off, as a hurried admin's may be."""
     watched, plain = Watched(), store.keeping
