@@ -16,6 +16,8 @@ towards `total_ms`: a receiver is not blamed for our queue.
 """
 
 import asyncio
+import functools
+import io
 import re
 import socket
 import ssl
@@ -25,12 +27,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from types import SimpleNamespace, TracebackType
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http_parser import RawResponseMessage
+from aiohttp.streams import StreamReader
 from aiohttp.typedefs import LooseHeaders
 from multidict import CIMultiDict
 from yarl import URL
@@ -41,6 +46,7 @@ from egress.resolver import PooledResolver
 MAX_TIMEOUT = 30.0
 KEPT_BODY = 16 * 1024
 READ_BODY = 64 * 1024
+MAX_INTERIM = 32  # 1xx answers before the real one
 MAX_HEADERS = 128
 MAX_HEADER_LINE = 8190
 KEPT_HEADERS = 16 * 1024
@@ -87,7 +93,7 @@ class Outcome:
         timeout    no complete answer in time (`status` is set if the status line did arrive)
         reset      the receiver closed or reset the connection in mid-exchange
         protocol   the answer was not HTTP
-        too_large  the answer's header exceeded its bounds
+        too_large  the answer's header, or what came before it, exceeded its bounds
 
     `connect_ms` is the time for DNS, TCP and TLS together, None on a reused connection.
     `body` is at most the first 16 KB, as received (possibly compressed). `address` is the
@@ -153,14 +159,59 @@ class _Host:
 _exchange: ContextVar[_Exchange] = ContextVar("exchange")
 
 
+class _TooManyInterimAnswers(HttpProcessingError):
+    message = "Too many interim answers"
+
+
+class _Protocol(ResponseHandler):
+    """Bounds what may come before an answer, and what is left after an exchange.
+
+    aiohttp reads 1xx answers for as long as they come. Parsing a flood of them takes the whole
+    loop, which all receivers share, until the flooder's own timeout ends it.
+
+    A transport that is closed goes on sending what it holds, and TLS waits for the receiver's
+    goodbye. A receiver that reads no more would keep socket and body for as long as it likes, so
+    whatever is closed is dropped.
+    """
+
+    _interim = 0
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        if data[0].code >= 200 or data[0].code == 101:
+            self._interim = 0
+        elif self._interim >= MAX_INTERIM:
+            if not self.is_eof():
+                self.set_exception(_TooManyInterimAnswers())
+                if self.transport is not None:
+                    self.transport.abort()
+            return
+        else:
+            self._interim += 1
+        super().feed_data(data, size)
+
+    def close(self) -> None:
+        self.abort()
+
+
+class _Connector(aiohttp.TCPConnector):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # Not public, but the only place where a connection's protocol is chosen; a test would see it go.
+        self._factory = functools.partial(_Protocol, loop=asyncio.get_running_loop())  # type: ignore[assignment]
+
+
 class _Request(ClientRequest):
     """Notes which peer the request goes to: new and reused connections both pass here."""
 
     async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+        exchange = _exchange.get()
+        if exchange.reused and conn.protocol is not None and conn.protocol.should_close:
+            # Something came while nothing was asked (a 408, say): it is no answer to what is sent now.
+            raise aiohttp.ServerDisconnectedError
         peer = conn.transport.get_extra_info("peername") if conn.transport else None
         if peer:
             host = f"[{peer[0]}]" if ":" in peer[0] else peer[0]
-            _exchange.get().address = f"{host}:{peer[1]}"
+            exchange.address = f"{host}:{peer[1]}"
         return await super().send(conn)
 
 
@@ -199,7 +250,7 @@ class Client:
         if resolver is None:
             resolver = PooledResolver()
             self._stack.push_async_callback(resolver.close)
-        connector = aiohttp.TCPConnector(
+        connector = _Connector(
             socket_factory=self._open_socket,
             resolver=resolver,
             ssl=self._ssl_context or True,
@@ -273,7 +324,8 @@ class Client:
         async with self._session.request(
             request.method,
             URL(exchange.target.url, encoded=True),
-            data=request.body,
+            # aiohttp would have large bodies as files, which it writes piece by piece.
+            data=request.body if len(request.body) <= READ_BODY else io.BytesIO(request.body),
             headers=headers,
             allow_redirects=False,
         ) as response:
@@ -372,6 +424,8 @@ def _classify(failure: Exception, exchange: _Exchange) -> tuple[str, str]:
         case aiohttp.ClientOSError() | ConnectionError():
             return "reset", "The receiver reset the connection."
         case aiohttp.ClientResponseError():
+            if _has_cause(failure, _TooManyInterimAnswers):
+                return "too_large", "The answer was preceded by too many interim ones."
             if _has_cause(failure, LineTooLong) or "Too many headers" in failure.message:
                 return "too_large", "The answer's header is too large."
             return "protocol", "The answer is not HTTP."
