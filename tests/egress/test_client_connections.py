@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import ssl
-import sys
 import threading
 import time
 
@@ -11,6 +10,7 @@ import pytest
 
 from egress.client import Client, Outcome, OutgoingRequest
 from egress.guard import Guard
+from tests.egress.canaries import noting_connects
 from tests.egress.posting import LOOPBACK, post, reset
 from tests.egress.receivers import (
     FixedResolver,
@@ -86,15 +86,8 @@ def test_no_connection_is_opened_to_a_refused_address():
 @pytest.fixture
 def connected():
     """Every address that this process connects a socket to."""
-    seen, listens = [], True
-
-    def note(event, arguments):
-        if listens and event == "socket.connect":
-            seen.append(arguments[1][:2])
-
-    sys.addaudithook(note)  # cannot be taken back
-    yield seen
-    listens = False
+    with noting_connects() as connects:
+        yield connects
 
 
 @pytest.mark.spec("S8")
