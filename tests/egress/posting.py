@@ -10,7 +10,7 @@ from egress.guard import Guard
 LOOPBACK = Guard(allow=["127.0.0.0/8"])
 
 
-def post(url, *, body=b"{}", headers=(), timeout=5.0, times=1, guard=LOOPBACK, method="POST", **kw):
+def post(url, *, body=b"{}", headers=(), timeout=5.0, times=1, guard=LOOPBACK, method="POST", loop=None, **kw):
     """Post `times` times over one client, one after another; the outcomes. `url` may be many of them."""
     urls = [url] * times if isinstance(url, str) else url
 
@@ -19,7 +19,8 @@ def post(url, *, body=b"{}", headers=(), timeout=5.0, times=1, guard=LOOPBACK, m
             requests = [OutgoingRequest(one, tuple(headers), body, timeout, method) for one in urls]
             return [await client.post(request) for request in requests]
 
-    outcomes = asyncio.run(run())
+    with asyncio.Runner(loop_factory=loop) as runner:
+        outcomes = runner.run(run())
     return outcomes[0] if isinstance(url, str) and times == 1 else outcomes
 
 

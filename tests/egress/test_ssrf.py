@@ -25,7 +25,8 @@ from tenants.scope import system_scope, tenant_scope
 from tests.egress.canaries import Canaries, CorpusResolver, SocketCheckAlone, listening
 from tests.egress.corpus import CORPUS, HIDDEN_BY_DNS, PORTAL
 from tests.egress.posting import LOOPBACK, post
-from tests.egress.receivers import Receiver, http, read_request, receiver
+from tests.egress.proxy import proxying
+from tests.egress.receivers import Receiver, answering, http, read_request, receiver
 
 REDIRECTS = (300, 301, 302, 303, 305, 306, 307, 308)
 LIST = "/api/v1/subscriptions/"
@@ -269,3 +270,29 @@ def test_a_delivery_is_not_redirected(portal, canaries, place):
     assert len(made) == each * len(urls)
     assert {attempt.status_code for attempt in made} == set(REDIRECTS)
     assert canaries.accepts() == 0
+
+
+# By way of a proxy
+
+
+@pytest.mark.spec("S8")
+@pytest.mark.parametrize("place", SENT)
+@pytest.mark.parametrize("guard", [None, SocketCheckAlone()], ids=["whole guard", "address check alone"])
+def test_a_proxy_is_not_asked_for_any_of_them(portal, canaries, settings, place, guard):
+    urls = urls_at(canaries, CORPUS, HIDDEN_BY_DNS)
+    with proxying() as proxy:
+        settings.EGRESS_PROXY = proxy.address
+        each = SENT[place](portal(guard), urls)
+        assert proxy.asked == []
+    made = attempts()
+    assert len(made) == each * len(urls)
+    assert all(attempt.error and attempt.status_code is None for attempt in made)
+    assert canaries.accepts() == 0
+
+
+def test_deliveries_go_through_the_proxy_of_the_settings(portal, settings):
+    with receiver(answering(http(200))) as far, proxying() as proxy:
+        settings.EGRESS_PROXY = proxy.address
+        deliver(portal(LOOPBACK), [far.url()])
+        assert proxy.targets == [far.url()]
+    assert [attempt.outcome for attempt in attempts()] == ["delivered"]
