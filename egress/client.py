@@ -191,6 +191,10 @@ class _Host:
 _exchange: ContextVar[_Exchange] = ContextVar("exchange")
 
 
+class _AnsweredUnasked(aiohttp.ClientError):
+    """Something came while nothing was asked: a 408 on an idle connection, or a 200 for anybody who connects."""
+
+
 class _TooManyInterimAnswers(HttpProcessingError):
     message = "Too many interim answers"
 
@@ -237,9 +241,9 @@ class _Request(ClientRequest):
 
     async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
         exchange = _exchange.get()
-        if exchange.reused and conn.protocol is not None and conn.protocol.should_close:
-            # Something came while nothing was asked (a 408, say): it is no answer to what is sent now.
-            raise aiohttp.ServerDisconnectedError
+        if conn.protocol is not None and conn.protocol.should_close:
+            # It would be read as the answer, before a byte of the request has left.
+            raise _AnsweredUnasked
         peer = conn.transport.get_extra_info("peername") if conn.transport else None
         if exchange.by_proxy and exchange.route:
             # The peer is the proxy, whose address is nothing a tenant should learn.
@@ -496,6 +500,8 @@ def _is_stale_connection(failure: Exception, exchange: _Exchange) -> bool:
     """Whether a reused connection turned out closed before any byte of an answer."""
     if not exchange.reused or exchange.status is not None:
         return False
+    if isinstance(failure, _AnsweredUnasked):
+        return True
     if isinstance(failure, aiohttp.ServerDisconnectedError):
         # With a partly read header the message is that header, not a text.
         return isinstance(failure.message, str)
@@ -527,6 +533,8 @@ def _classify(failure: Exception, exchange: _Exchange) -> tuple[str, str]:
             return "reset", "The receiver closed the connection without an answer."
         case aiohttp.ClientOSError() | ConnectionError():
             return "reset", "The receiver reset the connection."
+        case _AnsweredUnasked():
+            return "protocol", "The receiver answered before it was asked."
         case aiohttp.ClientResponseError():
             if _has_cause(failure, _TooManyInterimAnswers):
                 return "too_large", "The answer was preceded by too many interim ones."
