@@ -46,6 +46,23 @@ def _networks(name: str) -> list[str]:
     return networks
 
 
+def _proxy(name: str) -> str:
+    """An http proxy's URL or "". A refusal does not repeat it: it may carry a password."""
+    text = env.str(name, default="").strip()
+    try:
+        parts = urlsplit(text)
+        fits = parts.scheme == "http" and parts.hostname and parts.port and parts.path in {"", "/"}
+        fits = fits and not parts.query and not parts.fragment
+    except ValueError:
+        fits = False
+    if text and not fits:
+        raise ImproperlyConfigured(
+            f"{name} is no http proxy's address: set it to http://proxy.example.com:3128 or "
+            "http://user:password@proxy.example.com:3128."
+        )
+    return text
+
+
 # Where the portal runs---
 
 VAR = Path(env.str("VAR", default=str(BASE_DIR / "var"))).resolve()
@@ -320,6 +337,7 @@ INGEST_MAX_BYTES = 1_000_000  # P2: headers and body together
 DELIVERY_LEASE_SECONDS = _number("DELIVERY_LEASE_SECONDS", 90, 20, 3600)
 RETENTION_DAYS = _number("RETENTION_DAYS", 30, 1, 3650)
 EGRESS_ALLOW = _networks("EGRESS_ALLOW")
+EGRESS_PROXY = _proxy("EGRESS_PROXY")
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_000_000
 
 # The browser-------------

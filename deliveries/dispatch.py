@@ -20,6 +20,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 
 import uvloop
+from django.conf import settings
 from django.db import close_old_connections, connection
 from django.db.utils import InterfaceError, OperationalError
 
@@ -44,11 +45,11 @@ logger = logging.getLogger(__name__)
 class Network:
     """An event loop in a thread of its own with one HTTP client: the process's only way out."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, proxy: str = "") -> None:
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="egress", daemon=True)
         self._thread.start()
-        self._client = Client(guard, limit=IN_FLIGHT, per_host_limit=IN_FLIGHT, user_agent=USER_AGENT)
+        self._client = Client(guard, limit=IN_FLIGHT, per_host_limit=IN_FLIGHT, user_agent=USER_AGENT, proxy=proxy)
         asyncio.run_coroutine_threadsafe(self._client.__aenter__(), self._loop).result()
 
     def post(self, request: OutgoingRequest) -> "Future[Outcome]":
@@ -142,7 +143,7 @@ class Dispatcher:
             claims = outbox.claim(limit)
         if not claims:
             return 0
-        self._network = self._network or Network(self._guard or portal_guard())
+        self._network = self._network or Network(self._guard or portal_guard(), settings.EGRESS_PROXY)
         for sending, secrets in load(claims):
             self._in_flight += 1
             try:

@@ -10,12 +10,18 @@ What has to hold:
 3. A receiver cannot hold or fill us: one deadline over the whole exchange (slow bodies
    included), bounded headers, a bounded body, no redirects, no cookies, no decompression.
 4. What is sent is what was given: no header is added but Host, Content-Length and User-Agent.
+5. With a proxy (docs/decisions/0010-egress-proxy.md) every socket leads to it and none elsewhere, so
+   the address is checked before the proxy is asked. An https receiver is asked for by the address
+   that passed, and proves its name by its certificate: a second look-up, by the proxy, would undo
+   the first. An http receiver can only be asked for by name, so all its addresses have to pass.
 
 Waiting for a free slot is not part of an exchange, so it counts neither towards the timeout nor
 towards `total_ms`: a receiver is not blamed for our queue.
 """
 
 import asyncio
+import functools
+import io
 import re
 import socket
 import ssl
@@ -23,14 +29,17 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace, TracebackType
-from typing import Self
+from typing import Any, Self
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.client_reqrep import ClientRequest
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http_parser import RawResponseMessage
+from aiohttp.streams import StreamReader
 from aiohttp.typedefs import LooseHeaders
 from multidict import CIMultiDict
 from yarl import URL
@@ -39,15 +48,32 @@ from egress.guard import AddressRefused, Guard, Target, UrlRefused
 from egress.resolver import PooledResolver
 
 MAX_TIMEOUT = 30.0
+MAX_ROUTES = 3  # of a name's addresses, how many a proxy is asked for in turn
 KEPT_BODY = 16 * 1024
 READ_BODY = 64 * 1024
+MAX_INTERIM = 32  # 1xx answers before the real one
 MAX_HEADERS = 128
 MAX_HEADER_LINE = 8190
 KEPT_HEADERS = 16 * 1024
 DEFAULT_USER_AGENT = "Portcullis"
 
 # The client writes these itself; a second one would let two readers frame one request differently.
-FRAMING_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer"})
+# An Expect would make us wait for a leave that need not come; proxy-* is between the proxy and the operator.
+FRAMING_HEADERS = frozenset(
+    {
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "keep-alive",
+        "upgrade",
+        "te",
+        "trailer",
+        "expect",
+        "proxy-authorization",
+        "proxy-connection",
+    }
+)
 _AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
@@ -87,11 +113,11 @@ class Outcome:
         timeout    no complete answer in time (`status` is set if the status line did arrive)
         reset      the receiver closed or reset the connection in mid-exchange
         protocol   the answer was not HTTP
-        too_large  the answer's header exceeded its bounds
+        too_large  the answer's header, or what came before it, exceeded its bounds
 
-    `connect_ms` is the time for DNS, TCP and TLS together, None on a reused connection.
-    `body` is at most the first 16 KB, as received (possibly compressed). `address` is the
-    receiver's `ip:port`, empty if no connection was made.
+    `connect_ms` is the time for DNS, TCP and TLS together (with a proxy: without DNS), None on a
+    reused connection. `body` is at most the first 16 KB, as received (possibly compressed).
+    `address` is the receiver's `ip:port`, empty if no connection was made or only the proxy knows.
     """
 
     status: int | None
@@ -110,11 +136,23 @@ class Outcome:
         return not self.error and self.status is not None and 200 <= self.status < 300
 
 
+@dataclass(frozen=True)
+class _Route:
+    """How a target is asked for. `server_hostname` and `host` say its name where `url` has an address."""
+
+    url: URL
+    address: str = ""
+    server_hostname: str | None = None
+    host: str = ""
+
+
 @dataclass
 class _Exchange:
     """What is learnt on the way; filled in by the socket factory, the traces and the reader."""
 
     target: Target
+    by_proxy: bool = False
+    route: _Route | None = None
     address: str = ""
     reused: bool = False
     refusal: AddressRefused | None = None
@@ -153,14 +191,68 @@ class _Host:
 _exchange: ContextVar[_Exchange] = ContextVar("exchange")
 
 
+class _AnsweredUnasked(aiohttp.ClientError):
+    """Something came while nothing was asked: a 408 on an idle connection, or a 200 for anybody who connects."""
+
+
+class _TooManyInterimAnswers(HttpProcessingError):
+    message = "Too many interim answers"
+
+
+class _Protocol(ResponseHandler):
+    """Bounds what may come before an answer, and what is left after an exchange.
+
+    aiohttp reads 1xx answers for as long as they come. Parsing a flood of them takes the whole
+    loop, which all receivers share, until the flooder's own timeout ends it.
+
+    A transport that is closed goes on sending what it holds, and TLS waits for the receiver's
+    goodbye. A receiver that reads no more would keep socket and body for as long as it likes, so
+    whatever is closed is dropped.
+    """
+
+    _interim = 0
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        if data[0].code >= 200 or data[0].code == 101:
+            self._interim = 0
+        elif self._interim >= MAX_INTERIM:
+            if not self.is_eof():
+                self.set_exception(_TooManyInterimAnswers())
+                if self.transport is not None:
+                    self.transport.abort()
+            return
+        else:
+            self._interim += 1
+        super().feed_data(data, size)
+
+    def close(self) -> None:
+        self.abort()
+
+
+class _Connector(aiohttp.TCPConnector):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # Not public, but the only place where a connection's protocol is chosen; a test would see it go.
+        self._factory = functools.partial(_Protocol, loop=asyncio.get_running_loop())  # type: ignore[assignment]
+
+
 class _Request(ClientRequest):
     """Notes which peer the request goes to: new and reused connections both pass here."""
 
     async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
+        exchange = _exchange.get()
+        if conn.protocol is not None and conn.protocol.should_close:
+            # It would be read as the answer, before a byte of the request has left.
+            raise _AnsweredUnasked
         peer = conn.transport.get_extra_info("peername") if conn.transport else None
-        if peer:
-            host = f"[{peer[0]}]" if ":" in peer[0] else peer[0]
-            _exchange.get().address = f"{host}:{peer[1]}"
+        if exchange.by_proxy and exchange.route:
+            # The peer is the proxy, whose address is nothing a tenant should learn.
+            exchange.address = exchange.route.address
+            # Not before the tunnel stands: it is asked for by address, and its Host has to agree.
+            if exchange.route.host:
+                self.headers["Host"] = exchange.route.host
+        elif peer:
+            exchange.address = _ip_and_port(peer[0], peer[1])
         return await super().send(conn)
 
 
@@ -169,7 +261,8 @@ class Client:
 
     `limit` bounds the requests under way, `per_host_limit` those to one host and port.
     `resolver` and `ssl_context` replace the system's; whatever the resolver answers is subject
-    to the guard.
+    to the guard. `proxy` is an http proxy's URL, possibly with user and password; its address is
+    the operator's choice and not the guard's business.
     """
 
     def __init__(
@@ -180,6 +273,7 @@ class Client:
         limit: int = 128,
         user_agent: str = DEFAULT_USER_AGENT,
         keepalive: float = 15.0,
+        proxy: str = "",
         resolver: AbstractResolver | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
@@ -189,7 +283,9 @@ class Client:
         self._hosts: dict[tuple[str, int], _Host] = {}
         self._user_agent = user_agent
         self._keepalive = keepalive
+        self._proxy = URL(proxy) if proxy else None
         self._resolver = resolver
+        self._names: AbstractResolver | None = None
         self._ssl_context = ssl_context
         self._session: aiohttp.ClientSession | None = None
         self._stack = AsyncExitStack()
@@ -199,7 +295,8 @@ class Client:
         if resolver is None:
             resolver = PooledResolver()
             self._stack.push_async_callback(resolver.close)
-        connector = aiohttp.TCPConnector(
+        self._names = resolver
+        connector = _Connector(
             socket_factory=self._open_socket,
             resolver=resolver,
             ssl=self._ssl_context or True,
@@ -248,18 +345,12 @@ class Client:
             return Outcome(status=None, error="refused", detail=refusal.sentence)
         async with self._slot(target):
             started = time.perf_counter()
-            exchange = _Exchange(target)
+            exchange = _Exchange(target, by_proxy=self._proxy is not None)
             _exchange.set(exchange)
             timeout = max(0.001, min(request.timeout, MAX_TIMEOUT))
             try:
                 async with asyncio.timeout(timeout):
-                    try:
-                        await self._send(request, headers, exchange)
-                    except (aiohttp.ClientError, OSError) as failure:
-                        if not _is_stale_connection(failure, exchange):
-                            raise
-                        exchange.reused = False
-                        await self._send(request, headers, exchange)
+                    await self._send_by_some_route(request, headers, exchange)
             except TimeoutError:
                 return exchange.outcome(started, "timeout", f"No complete answer within {timeout:g} seconds.")
             except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as failure:
@@ -267,15 +358,77 @@ class Client:
                 return exchange.outcome(started, error, detail)
             return exchange.outcome(started)
 
-    async def _send(self, request: OutgoingRequest, headers: LooseHeaders, exchange: _Exchange) -> None:
+    async def _send_by_some_route(self, request: OutgoingRequest, headers: LooseHeaders, exchange: _Exchange) -> None:
+        """Without a proxy there is one route, and the connector tries the name's addresses in turn."""
+        routes = await self._routes_by_proxy(exchange) if self._proxy else [_Route(_url(exchange.target))]
+        for route in routes:
+            exchange.route = route
+            try:
+                return await self._send_past_a_stale_connection(request, headers, exchange, route)
+            except aiohttp.ClientHttpProxyError:
+                # No tunnel to this address: nothing of the message has left.
+                if route is routes[-1]:
+                    raise
+
+    async def _send_past_a_stale_connection(
+        self, request: OutgoingRequest, headers: LooseHeaders, exchange: _Exchange, route: _Route
+    ) -> None:
+        try:
+            await self._send(request, headers, exchange, route)
+        except (aiohttp.ClientError, OSError) as failure:
+            if not _is_stale_connection(failure, exchange):
+                raise
+            exchange.reused = False
+            await self._send(request, headers, exchange, route)
+
+    async def _routes_by_proxy(self, exchange: _Exchange) -> list[_Route]:
+        """What the proxy may be asked for; raises AddressRefused, or OSError where the name does not resolve."""
+        target = exchange.target
+        addresses = await self._addresses(target)
+        passed = []
+        for address in addresses:
+            try:
+                self._guard.check_address(address, plain_http=target.plain_http, port=target.port)
+                passed.append(address)
+            except AddressRefused as refusal:
+                exchange.refusal = refusal
+        if exchange.refusal and (target.plain_http or not passed):
+            raise exchange.refusal
+        if target.plain_http:
+            known = _ip_and_port(passed[0], target.port) if len(passed) == 1 else ""
+            return [_Route(_url(target), address=known)]
+        return [
+            _Route(
+                _url(replace(target, host=address)),
+                address=_ip_and_port(address, target.port),
+                server_hostname=target.host,
+                host=_url(target).host_port_subcomponent or "",
+            )
+            for address in passed[:MAX_ROUTES]
+        ]
+
+    async def _addresses(self, target: Target) -> list[str]:
+        if target.ip is not None:
+            return [str(target.ip)]
+        if self._names is None:
+            raise RuntimeError("The client is not open.")
+        found = await self._names.resolve(target.host, target.port, family=socket.AF_UNSPEC)
+        if not found:
+            raise socket.gaierror(socket.EAI_NONAME, "The name has no address.")
+        return list(dict.fromkeys(result["host"] for result in found))
+
+    async def _send(self, request: OutgoingRequest, headers: LooseHeaders, exchange: _Exchange, route: _Route) -> None:
         if self._session is None:
             raise RuntimeError("The client is not open.")
         async with self._session.request(
             request.method,
-            URL(exchange.target.url, encoded=True),
-            data=request.body,
+            route.url,
+            # aiohttp would have large bodies as files, which it writes piece by piece.
+            data=request.body if len(request.body) <= READ_BODY else io.BytesIO(request.body),
             headers=headers,
             allow_redirects=False,
+            proxy=self._proxy,
+            server_hostname=route.server_hostname,
         ) as response:
             exchange.status = response.status
             exchange.headers = _kept_headers(response.raw_headers)
@@ -315,11 +468,12 @@ class Client:
         """The connector's socket factory: the last look at where a message is going."""
         family, kind, protocol, _, address = addr_info
         exchange = _exchange.get()
-        try:
-            self._guard.check_address(address[0], plain_http=exchange.target.plain_http, port=address[1])
-        except AddressRefused as refusal:
-            exchange.refusal = refusal
-            raise
+        if self._proxy is None:
+            try:
+                self._guard.check_address(address[0], plain_http=exchange.target.plain_http, port=address[1])
+            except AddressRefused as refusal:
+                exchange.refusal = refusal
+                raise
         exchange.attempted = True
         return socket.socket(family, kind, protocol)
 
@@ -346,6 +500,8 @@ def _is_stale_connection(failure: Exception, exchange: _Exchange) -> bool:
     """Whether a reused connection turned out closed before any byte of an answer."""
     if not exchange.reused or exchange.status is not None:
         return False
+    if isinstance(failure, _AnsweredUnasked):
+        return True
     if isinstance(failure, aiohttp.ServerDisconnectedError):
         # With a partly read header the message is that header, not a text.
         return isinstance(failure.message, str)
@@ -359,7 +515,13 @@ def _classify(failure: Exception, exchange: _Exchange) -> tuple[str, str]:
     if exchange.refusal is not None and not exchange.attempted:
         return "refused", str(exchange.refusal)
     match failure:
-        case aiohttp.ClientConnectorDNSError():
+        case aiohttp.ClientProxyConnectionError():
+            return "connect", "The portal's own proxy cannot be reached."
+        case aiohttp.ClientConnectorDNSError() if exchange.by_proxy:
+            return "connect", "The portal's own proxy cannot be reached."
+        case aiohttp.ClientHttpProxyError():
+            return "connect", f"The portal's own proxy opened no connection ({failure.status})."
+        case aiohttp.ClientConnectorDNSError() | socket.gaierror():
             return "dns", f"The name {exchange.target.host} does not resolve."
         case aiohttp.ClientConnectorCertificateError():
             return "tls", f"The certificate is not trusted: {_tls_reason(failure)}."
@@ -371,7 +533,11 @@ def _classify(failure: Exception, exchange: _Exchange) -> tuple[str, str]:
             return "reset", "The receiver closed the connection without an answer."
         case aiohttp.ClientOSError() | ConnectionError():
             return "reset", "The receiver reset the connection."
+        case _AnsweredUnasked():
+            return "protocol", "The receiver answered before it was asked."
         case aiohttp.ClientResponseError():
+            if _has_cause(failure, _TooManyInterimAnswers):
+                return "too_large", "The answer was preceded by too many interim ones."
             if _has_cause(failure, LineTooLong) or "Too many headers" in failure.message:
                 return "too_large", "The answer's header is too large."
             return "protocol", "The answer is not HTTP."
@@ -413,6 +579,14 @@ def _kept_headers(raw: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[str, str]
             break
         kept.append((name.decode("utf-8", "replace"), value.decode("utf-8", "replace")))
     return tuple(kept)
+
+
+def _url(target: Target) -> URL:
+    return URL(target.url, encoded=True)
+
+
+def _ip_and_port(ip: str, port: int) -> str:
+    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
 
 
 def _elapsed_ms(started: float) -> float:

@@ -185,6 +185,9 @@ class Guard:
         except ValueError:
             raise AddressRefused("The host's address could not be read.") from None
         if self._allowed(address):
+            # A local name may lead to the portal itself, and its text does not show it.
+            if self._is_own(_canonical(str(address)), port):
+                raise AddressRefused("The URL leads back to this portal.")
             return
         if plain_http:
             raise AddressRefused("http is only allowed to networks this portal has opened.")
@@ -196,9 +199,11 @@ class Guard:
     def _allowed(self, address: IPAddress) -> bool:
         return any(address in network for network in self._allow)
 
+    def _is_own(self, host: str, port: int) -> bool:
+        return (host, None) in self._own or (host, port) in self._own
+
     def _check_host(self, target: Target) -> None:
-        host = "loopback" if _is_loopback(target.host) else target.host
-        if (host, None) in self._own or (host, target.port) in self._own:
+        if self._is_own(_canonical(target.host), target.port):
             raise UrlRefused("own_host", "The URL leads back to this portal.")
         if target.ip is not None:
             return
@@ -305,15 +310,19 @@ def _is_local_name(host: str) -> bool:
     return "." not in host or any(host == suffix or host.endswith("." + suffix) for suffix in LOCAL_SUFFIXES)
 
 
-def _is_loopback(host: str) -> bool:
-    """Whether `host` is one of the many names of this machine's loopback."""
+def _canonical(host: str) -> str:
+    """The host, or "loopback" for one of the many names of this machine's loopback."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return _is_localhost(host)
+        return "loopback" if _is_localhost(host) else host
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    # Connecting to 0.0.0.0 or :: is connecting to this machine.
+    return "loopback" if address.is_loopback or address.is_unspecified else str(address)
 
 
 def _own_host(text: str) -> tuple[str, int | None]:
     host_text, port = _split_port(text)
     host, _ = _normalise_host(host_text)
-    return ("loopback" if _is_loopback(host) else host), port
+    return _canonical(host), port

@@ -10,16 +10,18 @@ from egress.guard import Guard
 LOOPBACK = Guard(allow=["127.0.0.0/8"])
 
 
-def post(url, *, body=b"{}", headers=(), timeout=5.0, times=1, guard=LOOPBACK, method="POST", **kw):
-    """Post `times` times over one client, one after another; the outcomes."""
+def post(url, *, body=b"{}", headers=(), timeout=5.0, times=1, guard=LOOPBACK, method="POST", loop=None, **kw):
+    """Post `times` times over one client, one after another; the outcomes. `url` may be many of them."""
+    urls = [url] * times if isinstance(url, str) else url
 
     async def run():
         async with Client(guard, **kw) as client:
-            request = OutgoingRequest(url, tuple(headers), body, timeout, method)
-            return [await client.post(request) for _ in range(times)]
+            requests = [OutgoingRequest(one, tuple(headers), body, timeout, method) for one in urls]
+            return [await client.post(request) for request in requests]
 
-    outcomes = asyncio.run(run())
-    return outcomes if times > 1 else outcomes[0]
+    with asyncio.Runner(loop_factory=loop) as runner:
+        outcomes = runner.run(run())
+    return outcomes[0] if isinstance(url, str) and times == 1 else outcomes
 
 
 def reset(conn):

@@ -108,6 +108,23 @@ def answering(response: bytes, record: list[bytes] | None = None) -> Behaviour:
     return behave
 
 
+def goes_stale(ending: Behaviour, record: list[bytes] | None = None) -> Behaviour:
+    """The first connection ends with its second request, before any answer."""
+    connections: list[socket.socket] = []
+    record = [] if record is None else record
+
+    def behave(conn: socket.socket) -> None:
+        connections.append(conn)
+        record.append(read_request(conn))
+        conn.sendall(http(200, str(len(connections)).encode()))
+        if len(connections) > 1:
+            return
+        record.append(read_request(conn))
+        ending(conn)
+
+    return behave
+
+
 def http(status: int, body: bytes = b"", headers: str = "") -> bytes:
     head = f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n{headers}\r\n"
     return head.encode() + body

@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import ssl
-import sys
 import threading
 import time
 
@@ -11,10 +10,12 @@ import pytest
 
 from egress.client import Client, Outcome, OutgoingRequest
 from egress.guard import Guard
+from tests.egress.canaries import noting_connects
 from tests.egress.posting import LOOPBACK, post, reset
 from tests.egress.receivers import (
     FixedResolver,
     answering,
+    goes_stale,
     http,
     read_request,
     receiver,
@@ -27,7 +28,9 @@ from tests.egress.receivers import (
 @pytest.fixture
 def tls_receiver(tmp_path):
     server, certificate = self_signed(tmp_path)
-    with receiver(answering(http(200, b"over TLS")), server) as far:
+    seen: list[bytes] = []
+    with receiver(answering(http(200, b"over TLS"), seen), server) as far:
+        far.requests = seen
         yield far, ssl.create_default_context(cafile=str(certificate))
 
 
@@ -62,6 +65,18 @@ def test_a_server_without_tls_is_tls():
         assert post(far.url(scheme="https")).error == "tls"
 
 
+def test_neither_a_proxy_nor_a_password_is_taken_from_the_environment(tls_receiver, tmp_path, monkeypatch):
+    far, trust = tls_receiver
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine hooks.example.com login portal password hunter2\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    url = far.url(scheme="https", host="hooks.example.com")
+    assert post(url, resolver=FixedResolver("127.0.0.1"), ssl_context=trust).ok
+    assert b"authorization" not in far.requests[0].lower()
+
+
 # The guard at the socket
 
 
@@ -86,15 +101,8 @@ def test_no_connection_is_opened_to_a_refused_address():
 @pytest.fixture
 def connected():
     """Every address that this process connects a socket to."""
-    seen, listens = [], True
-
-    def note(event, arguments):
-        if listens and event == "socket.connect":
-            seen.append(arguments[1][:2])
-
-    sys.addaudithook(note)  # cannot be taken back
-    yield seen
-    listens = False
+    with noting_connects() as connects:
+        yield connects
 
 
 @pytest.mark.spec("S8")
@@ -147,22 +155,6 @@ def test_connections_are_reused():
     assert {outcome.address for outcome in outcomes} == {f"127.0.0.1:{far.port}"}
 
 
-def goes_stale(ending):
-    """A receiver whose first connection ends with the second request, before any answer."""
-    connections = []
-
-    def behave(conn):
-        connections.append(conn)
-        read_request(conn)
-        conn.sendall(http(200, str(len(connections)).encode()))
-        if len(connections) > 1:
-            return
-        read_request(conn)
-        ending(conn)
-
-    return behave
-
-
 @pytest.mark.parametrize("ending", [socket.socket.close, reset])
 def test_a_stale_connection_is_replaced_at_once(ending):
     with receiver(goes_stale(ending)) as far:
@@ -170,6 +162,27 @@ def test_a_stale_connection_is_replaced_at_once(ending):
         assert far.connections == 2
     assert (first.body, second.body) == (b"1", b"2")
     assert second.ok
+
+
+def test_what_is_sent_again_is_the_same_to_the_byte():
+    seen = []
+    with receiver(goes_stale(socket.socket.close, seen)) as far:
+        post(far.url(), times=2, headers=[("webhook-id", "msg_1"), ("webhook-signature", "v1,x")])
+    assert len(seen) == 3
+    assert seen[0] == seen[1] == seen[2]
+
+
+def test_it_is_sent_again_once_and_not_more():
+    def behave(conn):
+        """Answers the first request of a connection and hangs up on the second; a new one at once."""
+        if read_request(conn) and far.connections == 1:
+            conn.sendall(http(200))
+            read_request(conn)
+
+    with receiver(behave) as far:
+        _, second = post(far.url(), times=2)
+        assert far.connections == 2
+    assert second.error == "reset"
 
 
 def test_a_reused_connection_that_began_to_answer_is_not_retried():

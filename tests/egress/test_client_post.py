@@ -168,10 +168,18 @@ def test_endless_informational_answers_are_a_timeout():
         read_request(conn)
         while True:
             conn.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n")
-            time.sleep(0.02)
+            time.sleep(0.1)
 
     with receiver(early) as far:
         assert post(far.url(), timeout=0.5).error == "timeout"
+
+
+def test_an_informational_answer_or_two_do_no_harm():
+    hint = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    with receiver(answering(hint * 3 + http(200, b"then"))) as far:
+        outcomes = post(far.url(), times=20)
+        assert far.connections == 1
+    assert {outcome.body for outcome in outcomes} == {b"then"}
 
 
 def test_no_timeout_exceeds_thirty_seconds(monkeypatch):

@@ -327,9 +327,19 @@ def test_refuses_the_portal_itself(url):
     assert refusal.value.code == "own_host"
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:8000/", "http://localhost:8000/", "http://[::1]:8000/"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:8000/",
+        "http://localhost:8000/",
+        "http://[::1]:8000/",
+        "http://0.0.0.0:8000/",
+        "http://[::]:8000/",
+        "http://[::ffff:127.0.0.1]:8000/",
+    ],
+)
 def test_refuses_a_loopback_portal_under_each_of_its_names(url):
-    guard = Guard(allow=["127.0.0.0/8", "::1"], own_hosts=["127.0.0.1:8000"])
+    guard = Guard(allow=["0.0.0.0/0", "::/0"], own_hosts=["127.0.0.1:8000"])
     with pytest.raises(UrlRefused) as refusal:
         guard.check_url(url)
     assert refusal.value.code == "own_host"
@@ -337,3 +347,11 @@ def test_refuses_a_loopback_portal_under_each_of_its_names(url):
 
 def test_a_receiver_beside_a_loopback_portal_is_another_host():
     Guard(allow=["127.0.0.0/8"], own_hosts=["127.0.0.1:8000"]).check_url("http://127.0.0.1:9000/")
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "0.0.0.0", "::ffff:127.0.0.1"])  # noqa: S104
+def test_refuses_a_loopback_portal_by_its_address_whatever_the_name(address):
+    guard = Guard(allow=["0.0.0.0/0", "::/0"], own_hosts=["127.0.0.1:8000"])
+    with pytest.raises(AddressRefused, match="leads back"):
+        guard.check_address(address, plain_http=True, port=8000)
+    guard.check_address(address, plain_http=True, port=9000)

@@ -59,6 +59,7 @@ def test_a_port_in_use_is_refused(tmp_path):
         ({"DATABASE_URL": "nonsense"}, "DATABASE_URL must be a PostgreSQL address: postgres://"),
         ({"DATABASE_URL": "mysql://user@localhost/portal"}, "DATABASE_URL must be a PostgreSQL address: postgres://"),
         ({"EGRESS_ALLOW": "127.0.0.0/8,home"}, "Separate networks by commas"),
+        ({"EGRESS_PROXY": "socks5://user:hunter2@127.0.0.1:1080"}, "EGRESS_PROXY is no http proxy's address"),
         ({"PORT": "http"}, "PORT is 'http': set it to a number"),
         ({"CELERY_BROKER_URL": "kafka://localhost"}, "set an amqp:// or redis:// address"),
         ({"PORTAL_URL": "hooks.example.com"}, "set it to the portal's public address"),
