@@ -52,6 +52,7 @@ def prepare(delivery: Delivery, secrets: list[str], signed_at: datetime) -> Prep
         message_id=delivery.message_id,
         timestamp=int(signed_at.timestamp()),
         body=message.body,
+        options=delivery.subscription.signing_options,
     )
     own = (("Content-Type", message.content_type), *signed.headers)
     custom = tuple((delivery.subscription.headers or {}).items())
