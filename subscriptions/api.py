@@ -62,12 +62,13 @@ class SubscriptionFilter(filters.FilterSet):
                 request_only=True,
             ),
             OpenApiExample(
-                "A receiver with a scheme of its own",
+                "CloudEvents for a receiver with a scheme of its own",
                 {
                     "name": "Ledger",
                     "url": "https://ledger.example.com/in",
                     "signing": "timestamp_and_body",
                     "signing_options": {"prefix": "Acme"},
+                    "shape": "cloudevents",
                 },
                 request_only=True,
             ),

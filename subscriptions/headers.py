@@ -43,7 +43,7 @@ RESERVED = frozenset(
         "stripe-signature",
     }
 )
-RESERVED_PREFIXES = ("webhook-", "proxy-", "sec-", "x-forwarded-", "x-portal-")
+RESERVED_PREFIXES = ("webhook-", "proxy-", "sec-", "x-forwarded-", "x-portal-", "ce-")
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 

@@ -42,7 +42,7 @@ MAX_PREFIX, MAX_HEADER_NAME = 40, 64
 _MESSAGE_ID = re.compile(r"[A-Za-z0-9_\-]{1,256}")
 _TIMESTAMP_AT_END = re.compile(rb',"timestamp":[0-9]+\}\Z')
 _PREFIX = re.compile(r"[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*")
-_ANY_SHAPE = ("envelope", "raw")
+_ANY_SHAPE = ("envelope", "raw", "cloudevents", "cloudevents_binary")
 
 Headers = tuple[tuple[str, str], ...]
 NO_OPTIONS: Mapping[str, str] = MappingProxyType({})

@@ -62,6 +62,11 @@ def test_no_header_of_a_signing_scheme_can_be_replaced():
             assert set(errors_of(dict.fromkeys(names, "x"))) == set(names)
 
 
+@pytest.mark.parametrize("name", ["X-Portal-Event-Type", "x-portal-event-id", "ce-type", "CE-Anything"])
+def test_no_header_of_a_shape_can_be_replaced(name):
+    assert list(errors_of({name: "x"})) == [name]
+
+
 @pytest.mark.parametrize("name", ["", "X A", "X:A", "X-Ü", "X\r\nY", "X\x00", "(x)"])
 def test_a_name_that_is_not_a_token_is_refused(name):
     assert list(errors_of({name: "x"})) == [name]

@@ -225,7 +225,7 @@ def test_a_prefix_that_makes_no_header_of_ours_is_refused(prefix):
 @pytest.mark.parametrize("scheme", ["stripe", "github", "timestamped_body"])
 @pytest.mark.parametrize(
     "name",
-    ["", "X A", "X:A", "X-Ü", "a\r\nb", "Connection", "TE", "Host", "Content-Type", "webhook-id",
+    ["", "X A", "X:A", "X-Ü", "a\r\nb", "Connection", "TE", "Host", "Content-Type", "webhook-id", "ce-id",
      "X-Portal-Event-Id", "X-Forwarded-For", "Date", "x" * 65],
 )  # fmt: skip
 def test_a_name_that_no_header_of_a_person_may_have_is_refused(scheme, name):

@@ -198,7 +198,7 @@ def test_names_can_be_changed_and_stand_in_the_audit_log(create, api):
 
 # Shapes -------------------------------------------------------------------------------------------
 
-ANY = ("envelope", "raw")
+ANY = ("envelope", "raw", "cloudevents", "cloudevents_binary")
 
 
 @pytest.mark.parametrize("scheme", [name for name in SCHEMES if name != "timestamped_body"])
@@ -219,9 +219,9 @@ def test_the_timestamped_body_needs_its_own_shape(api, create, shape):
 
 def test_the_shape_can_be_changed(create, api):
     made = create()
-    assert api("admin").patch(f"{LIST}{made['id']}/", {"shape": "raw"}).json()["shape"] == "raw"
+    assert api("admin").patch(f"{LIST}{made['id']}/", {"shape": "cloudevents"}).json()["shape"] == "cloudevents"
     with system_scope():
-        assert Subscription.objects.get(pk=made["id"]).shape == "raw"
+        assert Subscription.objects.get(pk=made["id"]).shape == "cloudevents"
 
 
 # Pages --------------------------------------------------------------------------------------------
