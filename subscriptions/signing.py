@@ -167,8 +167,8 @@ SCHEMES: Mapping[str, Scheme] = MappingProxyType(
                 name="timestamp_and_body",
                 title="X-<Prefix>-Signature",
                 summary=(
-                    "X-<Prefix>-Signature: <hex>, over timestamp:body, with X-<Prefix>-Timestamp. Any prefix. It has "
-                    "room for one signature: after a rotation only the new secret signs."
+                    "<hex>, over timestamp:body, with X-<Prefix>-Timestamp beside it. Any prefix. It has room for one "
+                    "signature: after a rotation only the new secret signs."
                 ),
                 options=("prefix",),
             ),
