@@ -1,12 +1,14 @@
 """What was told, and what came of it."""
 
 import json
+from collections.abc import Iterable
 
 from django.db import connection, models
+from django.db.models import Prefetch, prefetch_related_objects
 from django.utils import timezone
 
 from deliveries import outbox
-from events.models import MATERIAL, Event
+from events.models import MATERIAL, Event, Receipt
 from events.partitions import Partitioned
 from events.wakeup import DISPATCH, wake_on_commit
 from subscriptions import messages
@@ -103,10 +105,12 @@ class Delivery(Partitioned):
         return MEANINGS[self.status]
 
     def message(self) -> Message:
-        """The bytes to send and their Content-Type: the same each time it is asked."""
+        """The bytes to send, their Content-Type and the headers of the shape: the same each time it is asked."""
         if self.kind == self.Kind.CONFIRMATION:
             url = self.notice.payload["confirmation_url"]
-            return messages.confirmation(self.shape, url, self.notice.created_at)
+            return messages.confirmation(
+                self.shape, url, self.notice.created_at, message_id=self.message_id, owner=str(self.tenant_id)
+            )
         if self.kind == self.Kind.TEST:
             return messages.build(
                 self.shape,
@@ -114,6 +118,7 @@ class Delivery(Partitioned):
                 event_id=self.message_id,
                 occurred_at=self.notice.created_at,
                 payload_raw=json.dumps(self.notice.payload).encode(),
+                owner=str(self.tenant_id),
             )
         return messages.build(
             self.shape,
@@ -121,10 +126,20 @@ class Delivery(Partitioned):
             event_id=self.message_id,
             occurred_at=self.event.received_at,
             payload_raw=bytes(self.event.body),
-            content_type=self.event.content_type,
+            content_type=self._content_type(),
             severity=self.event.severity,
             source=str(self.event.source_id) if self.event.source_id else None,
+            owner=str(self.tenant_id),
         )
+
+    def _content_type(self) -> str:
+        """As received, where the shape passes it on and the event is a whole post; else what it was found to be."""
+        if self.shape not in messages.WITH_CONTENT_TYPE:
+            return self.event.content_type
+        if not Event._meta.get_field("receipt").is_cached(self.event):
+            load_whole_posts([self])
+        post = self.event.receipt
+        return (post and post.content_type) or self.event.content_type
 
     def shown_body(self) -> tuple[bytes, str] | None:
         """What the latest attempt sent, and its Content-Type; None where that is secret or no longer kept.
@@ -180,6 +195,16 @@ class Delivery(Partitioned):
             Outbox.objects.filter(delivery_id=self.pk).delete()
         self.refresh_from_db(fields=["status", "reason", "next_attempt_at", "completed_at"])
         return bool(changed)
+
+
+def load_whole_posts(deliveries: Iterable[Delivery]) -> None:
+    """Give the events of those that pass on a content type the receipt that they are the whole body of, or None.
+
+    One query for all. A receipt whose body is kept beside the event holds other bytes: several events, or packed ones.
+    """
+    events = [one.event for one in deliveries if one.shape in messages.WITH_CONTENT_TYPE and one.event is not None]
+    whole = Receipt.objects.filter(body=None, event_count=1).only("id", "content_type")
+    prefetch_related_objects(events, Prefetch("receipt", whole))
 
 
 def of_event(event: Event, subscription: Subscription) -> Delivery:

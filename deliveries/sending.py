@@ -9,7 +9,7 @@ from django.db.models import Prefetch
 from django.db.utils import InterfaceError, OperationalError
 
 from deliveries import outbox
-from deliveries.models import Delivery
+from deliveries.models import Delivery, load_whole_posts
 from deliveries.outbox import Claim
 from egress.client import Outcome, OutgoingRequest
 from events.models import Event
@@ -52,8 +52,9 @@ def prepare(delivery: Delivery, secrets: list[str], signed_at: datetime) -> Prep
         message_id=delivery.message_id,
         timestamp=int(signed_at.timestamp()),
         body=message.body,
+        options=delivery.subscription.signing_options,
     )
-    own = (("Content-Type", message.content_type), *signed.headers)
+    own = (("Content-Type", message.content_type), *message.headers, *signed.headers)
     custom = tuple((delivery.subscription.headers or {}).items())
     request = OutgoingRequest(url=delivery.subscription.url, headers=(*own, *custom), body=signed.body, timeout=TIMEOUT)
     return Prepared(request, [*own, *((name, MASK) for name, _ in custom)])
@@ -95,6 +96,7 @@ def _read(claims: Iterable[Claim]) -> tuple[list[Sending], list[tuple[Claim, str
         .prefetch_related(events)
         .in_bulk([claim.delivery_id for claim in claims])
     )
+    load_whole_posts(by_id.values())
     sendings, cancelled = [], []
     for claim in claims:
         delivery = by_id.get(claim.delivery_id)

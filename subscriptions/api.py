@@ -20,6 +20,7 @@ from subscriptions.serializers import (
     RotateSerializer,
     SubscriptionSerializer,
     SubscriptionWriteSerializer,
+    told,
 )
 from tenants.openapi import TOO_MANY
 from tenants.permissions import Permission
@@ -59,7 +60,18 @@ class SubscriptionFilter(filters.FilterSet):
                     "headers": {"X-Pager-Team": "blue"},
                 },
                 request_only=True,
-            )
+            ),
+            OpenApiExample(
+                "CloudEvents for a receiver with a scheme of its own",
+                {
+                    "name": "Ledger",
+                    "url": "https://ledger.example.com/in",
+                    "signing": "timestamp_and_body",
+                    "signing_options": {"prefix": "Acme"},
+                    "shape": "cloudevents",
+                },
+                request_only=True,
+            ),
         ],
     ),
 )
@@ -102,12 +114,12 @@ class SubscriptionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixi
         writer = SubscriptionWriteSerializer(data=request.data)
         writer.is_valid(raise_exception=True)
         fields = writer.validated_data
-        subscription, secret = Subscription.objects.create_pending(self.tenant, self.actor.user, **fields)
-        shown = {name: value for name, value in fields.items() if name not in HIDDEN}
+        subscription, key = Subscription.objects.create_pending(self.tenant, self.actor.user, **fields)
+        shown = {name: value for name, value in fields.items() if name not in HIDDEN and value != {}}
         shown |= {"header_names": list(subscription.header_names)}
         # Pairs of old and new: a bare list of two event types would be read as one.
         self.audit("subscription.created", subscription, {name: [None, value] for name, value in shown.items()})
-        subscription.secret = secret
+        subscription.key = key
         return Response(
             RevealedSubscriptionSerializer(subscription).data,
             status=status.HTTP_201_CREATED,
@@ -163,15 +175,19 @@ class SubscriptionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixi
     )
     @action(detail=True, methods=["post"], url_path="rotate-secret")
     def rotate_secret(self, request, pk=None):
-        """A new signing secret, answered once. The previous one signs as well until the overlap ends."""
-        asked = RotateSerializer(data=request.data)
-        asked.is_valid(raise_exception=True)
+        """A new signing secret, answered once. The previous one signs as well until the overlap ends.
+
+        Where the scheme has room for one signature (`can_overlap` is false) the new secret signs at once; so that
+        nobody learns it afterwards, `overlap_seconds` then has to be given, as 0. Without signing: 409.
+        """
         subscription = self.get_object()
-        overlap = timedelta(seconds=asked.validated_data["overlap_seconds"])
-        secret, until = subscription.rotate_secret(overlap)
+        asked = RotateSerializer(data=request.data, context={"subscription": subscription})
+        asked.is_valid(raise_exception=True)
+        overlap = timedelta(seconds=asked.validated_data.get("overlap_seconds", 0))
+        key, until = subscription.rotate_secret(overlap)
         shown = {"previous_valid_until": until.isoformat() if until else None}
         self.audit("subscription.secret_rotated", subscription, shown)
-        answer = RotatedSerializer({"secret": secret, "previous_valid_until": until})
+        answer = RotatedSerializer(told(subscription, key) | {"previous_valid_until": until})
         return Response(answer.data, headers=NO_STORE)
 
     @extend_schema(request=None, responses=SubscriptionSerializer)

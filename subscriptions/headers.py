@@ -1,7 +1,10 @@
-"""A subscription's own headers (T3): which names and values may be added to a post. Pure."""
+"""A subscription's own headers (T3): which names and values may be added to a post. Pure.
+
+The names of signature headers that people choose are held to the same rules (`why_not_ours`).
+"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 MAX_HEADERS = 20
 MAX_TOTAL_BYTES = 4096
@@ -36,9 +39,11 @@ RESERVED = frozenset(
         "x-signature",
         "x-timestamp",
         "x-webhook-event-id",
+        "x-hub-signature-256",
+        "stripe-signature",
     }
 )
-RESERVED_PREFIXES = ("webhook-", "proxy-", "sec-", "x-forwarded-", "x-portal-")
+RESERVED_PREFIXES = ("webhook-", "proxy-", "sec-", "x-forwarded-", "x-portal-", "ce-")
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
@@ -77,7 +82,8 @@ def clean_headers(headers: Mapping[str, str]) -> dict[str, str]:
     return cleaned
 
 
-def _problem(name: str, value: str) -> str:
+def why_not_ours(name: str) -> str:
+    """Why a person may not give this name to a header, or an empty string."""
     if not name:
         return "A header needs a name."
     if not _TOKEN.fullmatch(name):
@@ -87,6 +93,18 @@ def _problem(name: str, value: str) -> str:
         return f"{name} belongs to the connection and cannot be set."
     if lower in RESERVED or lower.startswith(RESERVED_PREFIXES):
         return f"{name} is set by the portal and cannot be replaced."
+    return ""
+
+
+def in_common(names: Iterable[str], others: Iterable[str]) -> list[str]:
+    """Those of `names` that are among `others` too, in whatever case."""
+    known = {other.lower() for other in others}
+    return [name for name in names if name.lower() in known]
+
+
+def _problem(name: str, value: str) -> str:
+    if refusal := why_not_ours(name):
+        return refusal
     if not value:
         return f"{name} needs a value."
     if any(ord(char) < 32 and char != "\t" or 127 <= ord(char) < 160 for char in value):

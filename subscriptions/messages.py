@@ -1,9 +1,12 @@
-"""What a message looks like. Pure: received bytes in, the frozen bytes of a delivery out.
+"""What a message looks like. Pure: received bytes in, the frozen bytes and headers of a delivery out.
 
 The bytes are made once and stay the same over all attempts; the one exception is S4's timestamp,
 which `subscriptions.signing` renews in place. A payload that is JSON is spliced in byte by byte,
 never parsed and written again: 1.0, 1e400, duplicate keys and the sender's white space arrive
 as they were sent.
+
+A shape without an envelope of its own names the event in headers: `raw` in `X-Portal-Event-Id` and
+`X-Portal-Event-Type`, CloudEvents' binary mode in `ce-…`. No scheme signs headers; docs/signatures.md says so.
 """
 
 import base64
@@ -16,11 +19,18 @@ from types import MappingProxyType
 from typing import NoReturn
 
 JSON = "application/json"
+CLOUDEVENTS_JSON = "application/cloudevents+json"
 CONFIRMATION_TYPE = "portal.subscription.confirmation"
 TEST_TYPE = "test.webhook-event"
+ID_HEADER, TYPE_HEADER = "X-Portal-Event-Id", "X-Portal-Event-Type"
 _FALLBACK_CONTENT_TYPE = "application/octet-stream"
 # Parameters included; anything a header could be broken with is not in it.
 _CONTENT_TYPE = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,254}")
+_CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";]+)", re.IGNORECASE)
+# CloudEvents, HTTP binding 1.0.2, 3.1.3.2: what stands for itself in a header's value.
+_PLAIN = frozenset(range(0x21, 0x7F)) - frozenset(b'"%')
+
+Headers = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -34,10 +44,11 @@ class Shape:
 
 @dataclass(frozen=True)
 class Message:
-    """A body ready to be kept and sent, and its Content-Type."""
+    """A body ready to be kept and sent, its Content-Type, and the headers of its shape."""
 
     body: bytes = field(repr=False)
     content_type: str
+    headers: Headers = ()
 
 
 SHAPES: Mapping[str, Shape] = MappingProxyType(
@@ -49,11 +60,35 @@ SHAPES: Mapping[str, Shape] = MappingProxyType(
                 "Envelope",
                 "JSON with id, type, timestamp, severity and source; what was received is in data.",
             ),
-            Shape("raw", "As received", "The very bytes that were received, nothing around them."),
-            Shape("timestamped", "Event and payload", "JSON with event, payload and timestamp."),
+            Shape(
+                "raw",
+                "As received",
+                "The very bytes and content type that were received, nothing around them. The event's id and type "
+                f"travel in {ID_HEADER} and {TYPE_HEADER}.",
+            ),
+            Shape(
+                "cloudevents",
+                "CloudEvents, structured",
+                f"CloudEvents 1.0 as one JSON document, {CLOUDEVENTS_JSON}: the attributes, and what was received in "
+                "data or data_base64.",
+            ),
+            Shape(
+                "cloudevents_binary",
+                "CloudEvents, binary",
+                "CloudEvents 1.0 with the attributes in ce-… headers; the body is what was received.",
+            ),
+            Shape(
+                "timestamped",
+                "Event and payload",
+                "JSON with event, payload and timestamp; the only one that X-Signature over the body can sign.",
+            ),
         )
     }
 )
+
+
+# Those that pass on the content type that was received; the others only name it where the payload is no JSON.
+WITH_CONTENT_TYPE = frozenset({"raw", "cloudevents", "cloudevents_binary"})
 
 
 def build(
@@ -66,11 +101,15 @@ def build(
     content_type: str = JSON,
     severity: str | None = None,
     source: str | None = None,
+    owner: str = "",
 ) -> Message:
-    """The message of one event in the given shape; raises ValueError for an unknown one."""
+    """The message of one event in the given shape; raises ValueError for an unknown one.
+
+    `source` and `owner` are UUIDs. CloudEvents demand a source: where the event has none, its owner stands for it.
+    """
     if shape == "raw":
-        fits = _CONTENT_TYPE.fullmatch(content_type)
-        return Message(payload_raw, content_type if fits else _FALLBACK_CONTENT_TYPE)
+        headers = ((ID_HEADER, percent_encoded(event_id)), (TYPE_HEADER, percent_encoded(event_type)))
+        return Message(payload_raw, _fit_for_a_header(content_type), headers)
     if shape == "timestamped":
         return Message(timestamped(event_type, payload_raw, content_type), JSON)
     if shape == "envelope":
@@ -84,7 +123,55 @@ def build(
             source=source,
         )
         return Message(body, JSON)
+    if shape in ("cloudevents", "cloudevents_binary"):
+        attributes = {
+            "specversion": "1.0",
+            "id": event_id,
+            "source": f"urn:uuid:{source or owner}",
+            "type": event_type,
+            "time": rfc3339(occurred_at),
+        } | ({"severity": severity} if severity else {})
+        return _cloud_event(shape, attributes, payload_raw, _fit_for_a_header(content_type))
     raise ValueError(f"There is no message shape {shape!r}.")
+
+
+def _cloud_event(shape: str, attributes: Mapping[str, str], payload_raw: bytes, content_type: str) -> Message:
+    """CloudEvents 1.0.2: the JSON format, or the binary mode of the HTTP binding.
+
+    In the latter `datacontenttype` is the Content-Type itself. Media types that declare no JSON have `data` as a
+    string where they are UTF-8 text, and all that might not come out of a JSON string as it went in is base64.
+    """
+    if shape == "cloudevents_binary":
+        headers = tuple((f"ce-{name}", percent_encoded(value)) for name, value in attributes.items())
+        return Message(payload_raw, content_type, headers)
+    head = _dump({**attributes, "datacontenttype": content_type})[:-1]
+    name, data = _cloud_data(payload_raw, content_type)
+    return Message(b'%s,"%s":%s}' % (head, name, data), CLOUDEVENTS_JSON)
+
+
+def _cloud_data(payload_raw: bytes, content_type: str) -> tuple[bytes, bytes]:
+    media_type = content_type.partition(";")[0].strip().lower()
+    encoded = b"data_base64", _dump(base64.b64encode(payload_raw).decode())
+    try:
+        text = payload_raw.decode()
+    except UnicodeDecodeError:
+        return encoded
+    charset = _CHARSET.search(content_type)
+    if charset and charset[1].lower() not in ("utf-8", "us-ascii"):
+        return encoded
+    if media_type.endswith(("/json", "+json")):
+        return (b"data", payload_raw) if _is_json(text) else encoded
+    is_text = media_type.startswith("text/") or media_type.endswith(("/xml", "+xml", "/x-www-form-urlencoded"))
+    return (b"data", _dump(text)) if is_text else encoded
+
+
+def _fit_for_a_header(content_type: str) -> str:
+    return content_type if _CONTENT_TYPE.fullmatch(content_type) else _FALLBACK_CONTENT_TYPE
+
+
+def percent_encoded(value: str) -> str:
+    """As CloudEvents' HTTP binding (3.1.3.2) puts text into a header: space, ", % and all beyond ASCII encoded."""
+    return "".join(chr(byte) if byte in _PLAIN else f"%{byte:02X}" for byte in value.encode("utf-8", "replace"))
 
 
 def envelope(
@@ -120,23 +207,36 @@ def timestamped(event_type: str, payload_raw: bytes, content_type: str = JSON) -
     )
 
 
-def confirmation(shape: str, confirmation_url: str, occurred_at: datetime) -> Message:
+def confirmation(
+    shape: str, confirmation_url: str, occurred_at: datetime, *, message_id: str = "", owner: str = ""
+) -> Message:
     """The message that asks a receiver to agree (T4); opening the link is agreeing.
 
-    The raw shape has no form of its own for it, so it takes the envelope's. S4's has its own,
-    or its receivers could not verify the one message they must not take from a stranger.
+    The raw shape has no form of its own for it, so its body is the envelope's. The others have theirs, or their
+    receivers could not read or verify the one message they must not take from a stranger.
     """
-    data = {
-        "message": (
-            "Someone wants to send events to this URL. To agree, open confirmation_url with GET, "
-            "in a browser or by a program. If you do not expect this, do nothing."
-        ),
-        "confirmation_url": confirmation_url,
-    }
-    if shape == "timestamped":
-        return Message(timestamped(CONFIRMATION_TYPE, _dump(data)), JSON)
-    head = {"type": CONFIRMATION_TYPE, "timestamp": rfc3339(occurred_at), "data": data}
-    return Message(_dump(head), JSON)
+    data = _dump(
+        {
+            "message": (
+                "Someone wants to send events to this URL. To agree, open confirmation_url with GET, "
+                "in a browser or by a program. If you do not expect this, do nothing."
+            ),
+            "confirmation_url": confirmation_url,
+        }
+    )
+    if shape in ("envelope", "raw"):
+        head = _dump({"type": CONFIRMATION_TYPE, "timestamp": rfc3339(occurred_at)})[:-1]
+        data = b'%s,"data":%s}' % (head, data)
+        if shape == "envelope":
+            return Message(data, JSON)
+    return build(
+        shape,
+        event_type=CONFIRMATION_TYPE,
+        event_id=message_id,
+        occurred_at=occurred_at,
+        payload_raw=data,
+        owner=owner,
+    )
 
 
 def embeddable(payload_raw: bytes, content_type: str = JSON) -> bytes:

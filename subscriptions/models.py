@@ -15,7 +15,7 @@ from events.models import Severity
 from events.wakeup import ROUTE, wake_on_commit
 from subscriptions import verification
 from subscriptions.messages import CONFIRMATION_TYPE, TEST_TYPE
-from subscriptions.signing import SCHEMES, generate_secret
+from subscriptions.signing import SCHEMES, HeaderNames, Scheme, generate_secret, public_key
 from tenants.models import Tenant, TenantOwned, User
 from tenants.scope import ScopedManager
 from vault.credentials import Credential, CredentialQuerySet
@@ -61,9 +61,9 @@ class SubscriptionQuerySet(models.QuerySet):
         headers: dict[str, str] | None = None,
         **fields,
     ) -> tuple["Subscription", str]:
-        """A new subscription, its confirmation link on the way, and its signing secret.
+        """A new subscription, its confirmation link on the way, and what its receiver verifies with.
 
-        This is the only time that the secret is told. Raises TooManyConfirmations.
+        This is the only time that a secret is told. Raises TooManyConfirmations.
         """
         subscription = self.model(tenant=tenant, created_by=created_by, **fields)
         subscription.seal_headers(headers or {})
@@ -134,6 +134,8 @@ class Subscription(TenantOwned):
     header_names = ArrayField(models.CharField(max_length=100), default=list, editable=False)
     verification = models.CharField(max_length=10, choices=Verification.choices, default=Verification.LINK)
     signing = models.CharField(max_length=30, default="standard_webhooks")
+    # Names of headers, as `signing.clean_options` made them. Empty stands for the defaults of the scheme.
+    signing_options = models.JSONField(default=dict)
     shape = models.CharField(max_length=20, default="envelope")
     policy = models.CharField(max_length=20, default="standard")
     state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING, editable=False)
@@ -299,10 +301,34 @@ class Subscription(TenantOwned):
 
     # Signing -------------------------------------------------------------------------------------
 
+    @property
+    def scheme(self) -> Scheme:
+        return SCHEMES[self.signing]
+
+    @property
+    def signing_headers(self) -> HeaderNames:
+        """Where its messages carry id, timestamp and signature."""
+        return self.scheme.headers(self.signing_options)
+
     def issue_secret(self) -> str:
+        """Make a secret; what is returned is what the receiver verifies with.
+
+        That is the secret itself or, of a key pair, the public key: a private key is never told. "" where nothing
+        is signed.
+        """
+        if not self.scheme.signs:
+            return ""
         secret = generate_secret(self.signing)
-        SigningSecret.issue(secret, keep_value=True, subscription=self, tenant_id=self.tenant_id)
-        return secret
+        public = public_key(self.signing, secret)
+        SigningSecret.issue(
+            secret,
+            keep_value=True,
+            known_by=public or secret,
+            public_key=public,
+            subscription=self,
+            tenant_id=self.tenant_id,
+        )
+        return public or secret
 
     def live_secrets(self, at: datetime | None = None) -> list[str]:
         """What signs at that moment, newest first."""
@@ -311,17 +337,19 @@ class Subscription(TenantOwned):
     @property
     def can_overlap(self) -> bool:
         """Whether two secrets can sign one message, so that a receiver may change at leisure."""
-        return SCHEMES[self.signing].carries_two
+        return self.scheme.carries_two
 
     @transaction.atomic
     def rotate_secret(self, overlap: timedelta, at: datetime | None = None) -> tuple[str, datetime | None]:
-        """A new secret, and until when the previous one signs as well (None: not any more).
+        """What the receiver verifies with from now on, and until when the previous one signs too (None: not any more).
 
         Where the scheme carries one signature, only the newest signs whatever the overlap (S6).
         Raises WrongState.
         """
         at = at or timezone.now()
         self._lock()
+        if not self.scheme.signs:
+            raise WrongState("This subscription's messages are not signed: there is no secret to rotate.")
         if not self.can_overlap:
             overlap = timedelta(0)
         live = self.signing_secrets.live(at)
@@ -444,9 +472,13 @@ class SigningSecretQuerySet(CredentialQuerySet):
 
 
 class SigningSecret(Credential):
-    """What messages are signed with: always kept sealed, since signing needs the value."""
+    """What messages are signed with: always kept sealed, since signing needs the value.
+
+    Of a key pair `value` is the private key, and `public_key` stands beside it in the clear: it is no secret.
+    """
 
     subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="signing_secrets")
+    public_key = models.CharField(max_length=60, blank=True, default="", editable=False)
 
     objects = ScopedManager.from_queryset(SigningSecretQuerySet)()
 

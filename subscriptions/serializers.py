@@ -7,11 +7,18 @@ from rest_framework import serializers
 
 from egress.guard import UrlRefused
 from subscriptions.filters import clean_patterns
-from subscriptions.headers import HeadersRefused, clean_headers
+from subscriptions.headers import HeadersRefused, clean_headers, in_common
 from subscriptions.messages import SHAPES
 from subscriptions.models import SigningSecret, Subscription
 from subscriptions.policies import POLICIES
-from subscriptions.signing import SCHEMES
+from subscriptions.signing import (
+    MAX_HEADER_NAME,
+    MAX_PREFIX,
+    SCHEMES,
+    OptionsRefused,
+    Scheme,
+    clean_options,
+)
 from subscriptions.snippets import snippets
 from subscriptions.verification import portal_guard
 from tenants.fields import KnownFieldsOnly, one_plain_line, refuse_taken
@@ -28,13 +35,48 @@ def _choices(kinds) -> list[tuple[str, str]]:
 class SigningSecretSerializer(serializers.ModelSerializer):
     class Meta:
         model = SigningSecret
-        fields = ("id", "last_four", "created_at", "last_used_at", "expires_at")
+        fields = ("id", "last_four", "public_key", "created_at", "last_used_at", "expires_at")
         read_only_fields = fields
+        extra_kwargs = {"public_key": {"help_text": "Of a key pair: what the receiver verifies with. It is no secret."}}
+
+
+class SigningOptionsSerializer(KnownFieldsOnly, serializers.Serializer):
+    """Names of headers, where the scheme leaves them open; others are refused."""
+
+    prefix = serializers.CharField(
+        required=False,
+        max_length=MAX_PREFIX,
+        help_text="Of timestamp_and_body: X-<prefix>-Signature and X-<prefix>-Timestamp.",
+    )
+    signature_header = serializers.CharField(
+        required=False, max_length=MAX_HEADER_NAME, help_text="Of stripe, github and timestamped_body."
+    )
+    timestamp_header = serializers.CharField(
+        required=False, max_length=MAX_HEADER_NAME, help_text="Of timestamped_body."
+    )
+    id_header = serializers.CharField(required=False, max_length=MAX_HEADER_NAME, help_text="Of timestamped_body.")
+
+
+class SigningHeadersSerializer(serializers.Serializer):
+    """The headers that carry id, timestamp and signature; empty where the scheme has none for it."""
+
+    id = serializers.CharField()
+    timestamp = serializers.CharField()
+    signature = serializers.CharField()
 
 
 class SubscriptionSerializer(serializers.ModelSerializer):
     """What may be read of a subscription."""
 
+    signing_options = serializers.SerializerMethodField(help_text="What can be chosen about its headers, as it is now.")
+    signing_headers = SigningHeadersSerializer(read_only=True)
+    can_overlap = serializers.BooleanField(
+        read_only=True,
+        help_text=(
+            "Whether two secrets can sign one message during a rotation. If not, a new secret signs at once, and a "
+            "receiver that only knows the previous one cannot verify any more."
+        ),
+    )
     secrets = serializers.SerializerMethodField(help_text="What signs now, newest first.")
 
     class Meta:
@@ -53,12 +95,19 @@ class SubscriptionSerializer(serializers.ModelSerializer):
             "header_names",
             "verification",
             "signing",
+            "signing_options",
+            "signing_headers",
+            "can_overlap",
             "shape",
             "policy",
             "secrets",
             "created_at",
         )
         read_only_fields = fields
+
+    @extend_schema_field(SigningOptionsSerializer)
+    def get_signing_options(self, subscription):
+        return subscription.scheme.defaults() | subscription.signing_options
 
     @extend_schema_field(SigningSecretSerializer(many=True))
     def get_secrets(self, subscription):
@@ -74,19 +123,50 @@ class SnippetSerializer(serializers.Serializer):
     code = serializers.CharField()
 
 
-class RevealedSubscriptionSerializer(SubscriptionSerializer):
-    """The one answer that carries the signing secret, and code that verifies with it."""
+class ToldSerializer(serializers.Serializer):
+    """What a receiver verifies with, as the one answer tells it that made it."""
 
-    secret = serializers.CharField(read_only=True)
+    secret = serializers.CharField(
+        allow_null=True, help_text="Told this once. Null with a key pair, and where nothing is signed."
+    )
+    public_key = serializers.CharField(
+        allow_null=True, help_text="Of a key pair. It can be read again; the private key never leaves the portal."
+    )
+
+
+def told(subscription: Subscription, key: str) -> dict[str, str | None]:
+    """What `create_pending` and `rotate_secret` gave, under its right name."""
+    public = subscription.scheme.has_public_key
+    return {"secret": None if public else key or None, "public_key": key if public else None}
+
+
+class RevealedSubscriptionSerializer(SubscriptionSerializer):
+    """The one answer that carries the signing secret, and code that verifies with it.
+
+    The subscription is given its `key`: what `create_pending` told.
+    """
+
+    secret = serializers.SerializerMethodField(
+        help_text="Told this once. Null with a key pair, and where nothing is signed."
+    )
+    public_key = serializers.SerializerMethodField(
+        help_text="Of a key pair. It can be read again; the private key never leaves the portal."
+    )
     snippets = serializers.SerializerMethodField()
 
     class Meta(SubscriptionSerializer.Meta):
-        fields = (*SubscriptionSerializer.Meta.fields, "secret", "snippets")
+        fields = (*SubscriptionSerializer.Meta.fields, "secret", "public_key", "snippets")
         read_only_fields = fields
+
+    def get_secret(self, subscription) -> str | None:
+        return told(subscription, subscription.key)["secret"]
+
+    def get_public_key(self, subscription) -> str | None:
+        return told(subscription, subscription.key)["public_key"]
 
     @extend_schema_field(SnippetSerializer(many=True))
     def get_snippets(self, subscription):
-        verifiers = snippets(subscription.signing, subscription.secret)
+        verifiers = snippets(subscription.signing, subscription.key, subscription.signing_options)
         return SnippetSerializer(verifiers, many=True).data
 
 
@@ -110,8 +190,19 @@ class SubscriptionWriteSerializer(KnownFieldsOnly, serializers.ModelSerializer):
         required=False,
         help_text="Sent with every message; values cannot be read back. Replaced as a whole.",
     )
-    signing = serializers.ChoiceField(_choices(SCHEMES), required=False)
-    shape = serializers.ChoiceField(_choices(SHAPES), required=False)
+    signing = serializers.ChoiceField(
+        _choices(SCHEMES),
+        required=False,
+        help_text=(
+            "Chosen once. none: nothing proves where a message comes from, and whoever learns the URL is believed."
+        ),
+    )
+    signing_options = SigningOptionsSerializer(
+        required=False, help_text="What the scheme lets choose; replaced as a whole, defaults for the rest."
+    )
+    shape = serializers.ChoiceField(
+        _choices(SHAPES), required=False, help_text="timestamped_body signs timestamped only, and nothing else does."
+    )
     policy = serializers.ChoiceField(_choices(POLICIES), required=False)
 
     class Meta:
@@ -124,6 +215,7 @@ class SubscriptionWriteSerializer(KnownFieldsOnly, serializers.ModelSerializer):
             "min_severity",
             "headers",
             "signing",
+            "signing_options",
             "shape",
             "policy",
         )
@@ -163,16 +255,45 @@ class SubscriptionWriteSerializer(KnownFieldsOnly, serializers.ModelSerializer):
         if self.instance is None:
             attrs.setdefault("event_types", ["*"])
             attrs.setdefault("signing", DEFAULT_SIGNING)
+            attrs.setdefault("signing_options", {})
             attrs.setdefault("shape", SCHEMES[attrs["signing"]].shapes[0])
         scheme = SCHEMES[attrs["signing"] if self.instance is None else self.instance.signing]
         if "shape" in attrs and attrs["shape"] not in scheme.shapes:
             fitting = " or ".join(SHAPES[name].title for name in scheme.shapes)
             raise serializers.ValidationError({"shape": f"{scheme.title} signs messages of the shape {fitting} only."})
+        if "signing_options" in attrs:
+            attrs["signing_options"] = self._clean_options(scheme, attrs["signing_options"])
+        self._refuse_one_name_for_two_headers(scheme, attrs)
         if self._takes_headers_elsewhere(attrs):
             raise serializers.ValidationError(
                 {"headers": "The URL leads to another host: give the headers it is to get again."}
             )
         return attrs
+
+    def _clean_options(self, scheme: Scheme, options: dict) -> dict[str, str]:
+        try:
+            return clean_options(scheme.name, options)
+        except OptionsRefused as refused:
+            mistakes = {option: [sentence] for option, sentence in refused.errors.items()}
+            raise serializers.ValidationError({"signing_options": mistakes}) from None
+
+    def _refuse_one_name_for_two_headers(self, scheme: Scheme, attrs: dict) -> None:
+        """The error stands where the name was given: at the custom header, or at the option."""
+        stored = (self.instance.signing_options, self.instance.header_names) if self.instance else ({}, [])
+        options = attrs.get("signing_options", stored[0])
+        own = scheme.headers(options).all()
+        if "headers" in attrs:
+            taken = in_common(attrs["headers"], own)
+            mistakes = {name: [f"{name} is what this subscription is signed with."] for name in taken}
+            place = "headers"
+        else:
+            taken = in_common(own, stored[1])
+            sentence = "{} is one of the custom headers already."
+            by_name = {name.lower(): option for option, name in options.items()}
+            mistakes = {by_name.get(name.lower(), "prefix"): [sentence.format(name)] for name in taken}
+            place = "signing_options"
+        if mistakes and ("headers" in attrs or "signing_options" in attrs):
+            raise serializers.ValidationError({place: mistakes})
 
     def _takes_headers_elsewhere(self, attrs: dict) -> bool:
         """Header values cannot be read, so they must not be sent to a host of one's choice either."""
@@ -189,16 +310,36 @@ class DisableSerializer(KnownFieldsOnly, serializers.Serializer):
 
 
 class RotateSerializer(KnownFieldsOnly, serializers.Serializer):
+    """Its context holds the `subscription`: what can be asked depends on its scheme."""
+
     overlap_seconds = serializers.IntegerField(
         min_value=0,
         max_value=max(OVERLAPS),
-        default=DEFAULT_OVERLAP,
-        help_text="How long the previous secret signs as well, where the scheme can carry two.",
+        required=False,
+        help_text=(
+            f"How long the previous secret signs as well; {DEFAULT_OVERLAP} if nothing is said. Where the scheme can "
+            "carry one signature only (`can_overlap` is false) it has to be 0, said expressly: the new secret signs "
+            "at once, and a receiver that only knows the previous one cannot verify any more."
+        ),
     )
 
+    def validate(self, attrs: dict) -> dict:
+        subscription = self.context["subscription"]
+        if subscription.can_overlap:
+            attrs.setdefault("overlap_seconds", DEFAULT_OVERLAP)
+        elif subscription.scheme.signs and attrs.get("overlap_seconds") != 0:
+            raise serializers.ValidationError(
+                {
+                    "overlap_seconds": (
+                        f"{subscription.scheme.title} has room for one signature: the new secret signs at once, and "
+                        "a receiver that only knows the previous one cannot verify any more. Say 0 to rotate."
+                    )
+                }
+            )
+        return attrs
 
-class RotatedSerializer(serializers.Serializer):
-    secret = serializers.CharField()
+
+class RotatedSerializer(ToldSerializer):
     previous_valid_until = serializers.DateTimeField(allow_null=True)
 
 

@@ -1,13 +1,21 @@
 """How a message proves that it comes from the portal. Pure: bytes and strings in, headers out.
 
-Two schemes, as data in `SCHEMES`:
+The schemes, as data in `SCHEMES`:
 
-- `standard_webhooks` (B4, https://www.standardwebhooks.com): HMAC-SHA256 over `id.timestamp.body`,
-  base64. Its header is a list, so during an overlap every live secret signs.
-- `timestamped_body` (S4): HMAC-SHA256, hex, over the complete JSON body, which carries the
-  timestamp itself. Its header is one value, so it can carry one signature only. During an overlap
-  the newest secret signs (S6: "a new secret that signs from then on"); a receiver that rotates
-  has to accept both of its secrets for a while, since we cannot send both signatures.
+    name                       what is signed           how it is written
+    standard_webhooks          id.timestamp.body        v1,base64(HMAC) for each live secret     (B4)
+    standard_webhooks_ed25519  id.timestamp.body        v1a,base64(Ed25519) for each live key    (B4, RFC 8032)
+    stripe                     timestamp.body           t=…,v1=hex(HMAC) for each live secret
+    timestamped_body           body, with its time      hex(HMAC)                                (S4)
+    timestamp_and_body         timestamp:body           hex(HMAC)                                (N5)
+    github                     body                     sha256=hex(HMAC)
+    none                       nothing                  no header at all
+
+The HMAC is always HMAC-SHA256. Where the header is a list, every live secret signs during an overlap. The others have
+room for one signature: there the newest secret alone signs (S6: "a new secret that signs from then on"), and a
+receiver that rotates has to accept both of its secrets for a while, since we cannot send both signatures.
+
+The names of the headers can be chosen per subscription where no library of the scheme insists on them (`options`).
 """
 
 import base64
@@ -20,14 +28,44 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-WHSEC = "whsec_"
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from subscriptions.headers import why_not_ours
+
+WHSEC, WHSK, WHPK = "whsec_", "whsk_", "whpk_"
 MIN_KEY_BYTES, MAX_KEY_BYTES = 24, 64
 GENERATED_KEY_BYTES = 32
+ED25519_SEED_BYTES = 32
+DEFAULT_PREFIX = "Portcullis"
+MAX_PREFIX, MAX_HEADER_NAME = 40, 64
 
 _MESSAGE_ID = re.compile(r"[A-Za-z0-9_\-]{1,256}")
 _TIMESTAMP_AT_END = re.compile(rb',"timestamp":[0-9]+\}\Z')
+_PREFIX = re.compile(r"[A-Za-z0-9]+(?:-[A-Za-z0-9]+)*")
+_ANY_SHAPE = ("envelope", "raw", "cloudevents", "cloudevents_binary")
 
 Headers = tuple[tuple[str, str], ...]
+NO_OPTIONS: Mapping[str, str] = MappingProxyType({})
+
+
+class OptionsRefused(ValueError):
+    """`errors` maps each offending option to what is wrong with it."""
+
+    def __init__(self, errors: dict[str, str]) -> None:
+        super().__init__(" ".join(errors.values()))
+        self.errors = errors
+
+
+@dataclass(frozen=True)
+class HeaderNames:
+    """Where id, timestamp and signature stand; "" for what the scheme has no header for."""
+
+    id: str = ""
+    timestamp: str = ""
+    signature: str = ""
+
+    def all(self) -> tuple[str, ...]:
+        return tuple(name for name in (self.id, self.timestamp, self.signature) if name)
 
 
 @dataclass(frozen=True)
@@ -35,21 +73,48 @@ class Scheme:
     """One way of signing, as the portal shows it.
 
     `carries_two`: whether two secrets can sign one message, that is, whether a rotation with an
-    overlap goes unnoticed by the receiver. `shapes`: the message shapes it can sign.
+    overlap goes unnoticed by the receiver. `shapes`: the message shapes it can sign. `options`: what a
+    subscription may set: `prefix`, or names of headers. `key`: `shared` is a secret that both sides know, `pair` a
+    private key that never leaves the portal and a public one for the receiver, `none` no key.
     """
 
     name: str
     title: str
     summary: str
-    carries_two: bool
-    shapes: tuple[str, ...]
-    id_header: str
-    timestamp_header: str
-    signature_header: str
+    carries_two: bool = False
+    shapes: tuple[str, ...] = _ANY_SHAPE
+    names: HeaderNames = HeaderNames()
+    options: tuple[str, ...] = ()
+    key: str = "shared"
 
     @property
-    def headers(self) -> tuple[str, str, str]:
-        return self.id_header, self.timestamp_header, self.signature_header
+    def signs(self) -> bool:
+        return self.key != "none"
+
+    @property
+    def has_public_key(self) -> bool:
+        return self.key == "pair"
+
+    def defaults(self) -> dict[str, str]:
+        """The options as they are where nobody chose."""
+        chosen = {"prefix": DEFAULT_PREFIX} if "prefix" in self.options else {}
+        named = {
+            "id_header": self.names.id,
+            "timestamp_header": self.names.timestamp,
+            "signature_header": self.names.signature,
+        }
+        return chosen | {option: named[option] for option in self.options if option in named}
+
+    def headers(self, options: Mapping[str, str] = NO_OPTIONS) -> HeaderNames:
+        """The names of the headers under these options."""
+        said = self.defaults() | dict(options)
+        if "prefix" in said:
+            return HeaderNames(timestamp=f"X-{said['prefix']}-Timestamp", signature=f"X-{said['prefix']}-Signature")
+        return HeaderNames(
+            id=said.get("id_header", self.names.id),
+            timestamp=said.get("timestamp_header", self.names.timestamp),
+            signature=said.get("signature_header", self.names.signature),
+        )
 
 
 @dataclass(frozen=True)
@@ -59,6 +124,8 @@ class Signed:
     headers: Headers = field(repr=False)
     body: bytes = field(repr=False)
 
+
+_STANDARD_NAMES = HeaderNames("webhook-id", "webhook-timestamp", "webhook-signature")
 
 SCHEMES: Mapping[str, Scheme] = MappingProxyType(
     {
@@ -72,10 +139,48 @@ SCHEMES: Mapping[str, Scheme] = MappingProxyType(
                     "ready-made libraries. During a rotation both secrets sign."
                 ),
                 carries_two=True,
-                shapes=("envelope", "raw"),
-                id_header="webhook-id",
-                timestamp_header="webhook-timestamp",
-                signature_header="webhook-signature",
+                names=_STANDARD_NAMES,
+            ),
+            Scheme(
+                name="standard_webhooks_ed25519",
+                title="Standard Webhooks, key pair",
+                summary=(
+                    "webhook-signature: v1a,<base64>, Ed25519. The receiver gets a public key, which is no secret and "
+                    "can sign nothing. During a rotation both keys sign."
+                ),
+                carries_two=True,
+                names=_STANDARD_NAMES,
+                key="pair",
+            ),
+            Scheme(
+                name="stripe",
+                title="Stripe-style",
+                summary=(
+                    "Stripe-Signature: t=<timestamp>,v1=<hex>, over timestamp and body, for receivers that verify as "
+                    "Stripe's libraries do. During a rotation both secrets sign."
+                ),
+                carries_two=True,
+                names=HeaderNames(signature="Stripe-Signature"),
+                options=("signature_header",),
+            ),
+            Scheme(
+                name="timestamp_and_body",
+                title="X-<Prefix>-Signature",
+                summary=(
+                    "<hex>, over timestamp:body, with X-<Prefix>-Timestamp beside it. Any prefix. It has room for one "
+                    "signature: after a rotation only the new secret signs."
+                ),
+                options=("prefix",),
+            ),
+            Scheme(
+                name="github",
+                title="GitHub-style",
+                summary=(
+                    "X-Hub-Signature-256: sha256=<hex>, over the body alone, without any time: a recorded message can "
+                    "be played again. After a rotation only the new secret signs."
+                ),
+                names=HeaderNames(signature="X-Hub-Signature-256"),
+                options=("signature_header",),
             ),
             Scheme(
                 name="timestamped_body",
@@ -85,47 +190,113 @@ SCHEMES: Mapping[str, Scheme] = MappingProxyType(
                     "timestamp. It has room for one signature: after a rotation only the new "
                     "secret signs."
                 ),
-                carries_two=False,
                 shapes=("timestamped",),
-                id_header="X-Webhook-Event-Id",
-                timestamp_header="X-Timestamp",
-                signature_header="X-Signature",
+                names=HeaderNames("X-Webhook-Event-Id", "X-Timestamp", "X-Signature"),
+                options=("id_header", "timestamp_header", "signature_header"),
+            ),
+            Scheme(
+                name="none",
+                title="Not signed",
+                summary="Nothing proves where a message comes from: whoever learns the URL is believed.",
+                key="none",
             ),
         )
     }
 )
 
 
+def clean_options(scheme: str, options: Mapping[str, str]) -> dict[str, str]:
+    """All options of the scheme, those that are not given at their defaults; raises OptionsRefused."""
+    known = _known(scheme)
+    cleaned = known.defaults()
+    errors: dict[str, str] = {}
+    for option, given in options.items():
+        if option not in known.options:
+            errors[option] = f"{known.title} has no such option."
+        elif problem := _problem(option, given.strip(" \t"), cleaned[option]):
+            errors[option] = problem
+        else:
+            cleaned[option] = given.strip(" \t")
+    if not errors:
+        errors = _said_twice(cleaned)
+    if errors:
+        raise OptionsRefused(errors)
+    return cleaned
+
+
+def _problem(option: str, given: str, default: str) -> str:
+    if option != "prefix":
+        if len(given) > MAX_HEADER_NAME:
+            return f"A header name may have at most {MAX_HEADER_NAME} characters."
+        return "" if given.lower() == default.lower() else why_not_ours(given)
+    if len(given) > MAX_PREFIX or not _PREFIX.fullmatch(given):
+        return f"Use 1 to {MAX_PREFIX} letters and digits, with hyphens between them."
+    return why_not_ours(f"X-{given}-Signature")
+
+
+def _said_twice(options: Mapping[str, str]) -> dict[str, str]:
+    """One header cannot carry two things."""
+    seen: set[str] = set()
+    errors = {}
+    for option, name in options.items():
+        if option != "prefix" and name.lower() in seen:
+            errors[option] = f"{name} carries something else already."
+        seen.add(name.lower())
+    return errors
+
+
 def generate_secret(scheme: str) -> str:
-    """A new secret of 256 bits, in the form the scheme's receivers expect."""
-    _known(scheme)
+    """A new secret of 256 bits, in the form the scheme's receivers expect; of a pair the private key."""
+    known = _known(scheme)
+    if not known.signs:
+        raise ValueError(f"{known.title}: there is no secret.")
     key = randomness.token_bytes(GENERATED_KEY_BYTES)
     if scheme == "standard_webhooks":
         return WHSEC + base64.b64encode(key).decode()
+    if known.has_public_key:
+        return WHSK + base64.b64encode(key).decode()
     return key.hex()
 
 
-def signing_key(scheme: str, secret: str) -> bytes:
-    """The HMAC key a secret stands for; raises ValueError if it is not a secret of the scheme.
+def public_key(scheme: str, secret: str) -> str:
+    """What a receiver verifies with, `whpk_…`, where that is not the secret itself; "" where it is."""
+    if not _known(scheme).has_public_key:
+        return ""
+    private = Ed25519PrivateKey.from_private_bytes(signing_key(scheme, secret))
+    return WHPK + base64.b64encode(private.public_key().public_bytes_raw()).decode()
 
-    Standard Webhooks: `whsec_` and the base64 of 24 to 64 bytes, the key being those bytes.
-    S4: any text, the key being its UTF-8.
+
+def signing_key(scheme: str, secret: str) -> bytes:
+    """The key a secret stands for; raises ValueError if it is not a secret of the scheme.
+
+    Standard Webhooks: `whsec_` and the base64 of 24 to 64 bytes, the key being those bytes; of a pair `whsk_` and the
+    base64 of Ed25519's 32, or of those and the public key's 32 after them, as other libraries keep them.
+    All others: any text, the key being its UTF-8.
     """
-    _known(scheme)
-    if scheme == "timestamped_body":
-        if not secret:
-            raise ValueError("The secret is empty.")
-        return secret.encode()
+    known = _known(scheme)
     # The messages must not repeat the secret.
-    if not secret.startswith(WHSEC):
-        raise ValueError(f"A Standard Webhooks secret begins with {WHSEC}.")
+    if known.has_public_key:
+        key = _decoded(secret, WHSK)
+        if len(key) not in (ED25519_SEED_BYTES, 2 * ED25519_SEED_BYTES):
+            raise ValueError(f"The private key must hold {ED25519_SEED_BYTES} bytes.")
+        return key[:ED25519_SEED_BYTES]
+    if scheme == "standard_webhooks":
+        key = _decoded(secret, WHSEC)
+        if not MIN_KEY_BYTES <= len(key) <= MAX_KEY_BYTES:
+            raise ValueError(f"The secret must hold {MIN_KEY_BYTES} to {MAX_KEY_BYTES} bytes.")
+        return key
+    if not secret:
+        raise ValueError("The secret is empty.")
+    return secret.encode()
+
+
+def _decoded(secret: str, start: str) -> bytes:
+    if not secret.startswith(start):
+        raise ValueError(f"A Standard Webhooks secret of this kind begins with {start}.")
     try:
-        key = base64.b64decode(secret[len(WHSEC) :], validate=True)
+        return base64.b64decode(secret[len(start) :], validate=True)
     except (binascii.Error, ValueError):
-        raise ValueError(f"What follows {WHSEC} in the secret is not base64.") from None
-    if not MIN_KEY_BYTES <= len(key) <= MAX_KEY_BYTES:
-        raise ValueError(f"The secret must hold {MIN_KEY_BYTES} to {MAX_KEY_BYTES} bytes.")
-    return key
+        raise ValueError(f"What follows {start} in the secret is not base64.") from None
 
 
 def sign(
@@ -135,6 +306,7 @@ def sign(
     message_id: str,
     timestamp: int,
     body: bytes,
+    options: Mapping[str, str] = NO_OPTIONS,
 ) -> Signed:
     """Sign one attempt of a message.
 
@@ -143,6 +315,8 @@ def sign(
     the scheme: no secret, a malformed one, or for S4 a body without a timestamp at its end.
     """
     known = _known(scheme)
+    if not known.signs:
+        return Signed(headers=(), body=body)
     if not secrets:
         raise ValueError("There is no secret to sign with.")
     if not _MESSAGE_ID.fullmatch(message_id):
@@ -151,18 +325,34 @@ def sign(
     keys = [signing_key(scheme, secret) for secret in secrets]
     if scheme == "timestamped_body":
         body = stamp(body, timestamp)
-        signature = _digest(keys[0], body).hex()
-    else:
-        signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
-        signature = " ".join("v1," + base64.b64encode(_digest(key, signed)).decode() for key in keys)
-    return Signed(
-        headers=(
-            (known.id_header, message_id),
-            (known.timestamp_header, str(timestamp)),
-            (known.signature_header, signature),
-        ),
-        body=body,
+    names = known.headers(options)
+    values = (
+        (names.id, message_id),
+        (names.timestamp, str(timestamp)),
+        (names.signature, _signature(scheme, keys, message_id, timestamp, body)),
     )
+    return Signed(headers=tuple((name, value) for name, value in values if name), body=body)
+
+
+def _signature(scheme: str, keys: Sequence[bytes], message_id: str, timestamp: int, body: bytes) -> str:
+    """The value of the signature's header. Schemes that carry one signature take the newest key."""
+    match scheme:
+        case "standard_webhooks":
+            signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
+            return " ".join("v1," + base64.b64encode(_digest(key, signed)).decode() for key in keys)
+        case "standard_webhooks_ed25519":
+            signed = b"%s.%d.%s" % (message_id.encode(), timestamp, body)
+            made = (Ed25519PrivateKey.from_private_bytes(key).sign(signed) for key in keys)
+            return " ".join("v1a," + base64.b64encode(signature).decode() for signature in made)
+        case "stripe":
+            signed = b"%d.%s" % (timestamp, body)
+            return ",".join([f"t={timestamp}", *(f"v1={_digest(key, signed).hex()}" for key in keys)])
+        case "timestamp_and_body":
+            return _digest(keys[0], b"%d:%s" % (timestamp, body)).hex()
+        case "github":
+            return "sha256=" + _digest(keys[0], body).hex()
+        case _:
+            return _digest(keys[0], body).hex()
 
 
 def stamp(body: bytes, timestamp: int) -> bytes:

@@ -14,7 +14,7 @@ from subscriptions.api import SubscriptionFilter
 from subscriptions.messages import CONFIRMATION_TYPE, SHAPES
 from subscriptions.models import Notice, Subscription
 from subscriptions.policies import POLICIES
-from subscriptions.signing import SCHEMES
+from subscriptions.signing import SCHEMES, Scheme
 from tenants.actors import Actor
 from tenants.addresses import client_address
 from tenants.models import AuditEntry
@@ -26,8 +26,17 @@ from tenants.scope import system_scope
 from vault.credentials import DEFAULT_OVERLAP, OVERLAPS
 
 RECENT_EVENTS = 500  # how far back the create page looks for event types to propose
+# Tabs that the answer of the API fills; those that it has nothing for are not shown.
+PLACEHOLDERS = [{"label": label, "code": f"{{snippets.{place}.code}}"} for place, label in enumerate(snippets.LABELS)]
 EXAMPLE_TYPES = ("*", "login.*", "*.failed", "order.created")
 STATE_KIND = {"pending": "warn", "idle": "ok", "disabled": "bad"}
+OPTION_LABELS = {
+    "prefix": "Prefix of the headers",
+    "signature_header": "Header of the signature",
+    "timestamp_header": "Header of the timestamp",
+    "id_header": "Header of the id",
+}
+OPTION_HELP = {"prefix": "Acme makes X-Acme-Signature and X-Acme-Timestamp."}
 CONFIRMATION_EXAMPLE = {
     "type": CONFIRMATION_TYPE,
     "data": {"message": "…", "confirmation_url": "https://…/confirm/…"},
@@ -57,10 +66,7 @@ def subscription_create(request: HttpRequest) -> HttpResponse:
     context = _choices() | {
         "confirmation": CONFIRMATION_EXAMPLE,
         "url_help": _url_help(),
-        "placeholders": [
-            {"label": "Python", "code": "{snippets.0.code}"},
-            {"label": "Node.js", "code": "{snippets.1.code}"},
-        ],
+        "placeholders": PLACEHOLDERS,
     }
     return render(request, "subscriptions/subscription_create.html", context)
 
@@ -70,6 +76,7 @@ def subscription(request: HttpRequest, pk) -> HttpResponse:
     """One subscription: its state and why, what it asks for, its secrets without their values."""
     found = _find(pk)
     secrets = list(found.signing_secrets.live().defer("value"))
+    public_key = next((one.public_key for one in secrets if one.public_key), None)
     return render(
         request,
         "subscriptions/subscription_detail.html",
@@ -77,10 +84,13 @@ def subscription(request: HttpRequest, pk) -> HttpResponse:
         | {
             "secrets": secrets,
             "overlap_ends": max((one.expires_at for one in secrets if one.expires_at), default=None),
-            "scheme": SCHEMES[found.signing],
+            "scheme": found.scheme,
+            "signing_headers": found.signing_headers.all(),
+            "variable": snippets.PUBLIC_KEY_VARIABLE if found.scheme.has_public_key else snippets.SECRET_VARIABLE,
             "shape": SHAPES[found.shape],
             "policy": POLICIES[found.policy],
-            "verifiers": snippets.snippets(found.signing),
+            # A public key is no secret: it is filled in.
+            "verifiers": snippets.snippets(found.signing, public_key, found.signing_options),
             "overlaps": OVERLAPS.items(),
             "default_overlap": DEFAULT_OVERLAP,
         },
@@ -90,10 +100,11 @@ def subscription(request: HttpRequest, pk) -> HttpResponse:
 @requires(Permission.CONFIGURE)
 def subscription_edit(request: HttpRequest, pk) -> HttpResponse:
     found = _find(pk)
-    scheme = SCHEMES[found.signing]
+    scheme = found.scheme
     context = _choices() | {
         "subscription": found,
         "scheme": scheme,
+        "options": _option_fields(scheme, scheme.defaults() | found.signing_options),
         "fitting_shapes": [(name, SHAPES[name].title) for name in scheme.shapes],
     }
     return render(request, "subscriptions/subscription_edit.html", context)
@@ -193,15 +204,39 @@ def _url_help() -> str:
 
 def _choices() -> dict:
     recent = _recent_types()
+    usual, *others = SCHEMES.values()
     return {
-        "schemes": [
-            {"scheme": scheme, "shapes": [SHAPES[name] for name in scheme.shapes]} for scheme in SCHEMES.values()
-        ],
+        "usual_scheme": usual,
+        "other_schemes": others,
+        "optional_fields": [(scheme.name, _option_fields(scheme, scheme.defaults())) for scheme in others],
+        "shape_groups": _shape_groups(),
         "policies": [(one.name, one.title, one.summary) for one in POLICIES.values()],
         "severities": [("low", "Low: every event"), ("medium", "Medium and high"), ("high", "High only")],
         "proposed": recent or EXAMPLE_TYPES,
         "proposed_label": "Received lately:" if recent else "For example:",
     }
+
+
+def _shape_groups() -> list[tuple[str, list]]:
+    """Which shapes there are to choose from under which schemes, these as `data-show-when` wants them."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for scheme in SCHEMES.values():
+        groups.setdefault(scheme.shapes, []).append(scheme.name)
+    return [(",".join(names), [SHAPES[name] for name in shapes]) for shapes, names in groups.items()]
+
+
+def _option_fields(scheme: Scheme, values: dict[str, str]) -> list[dict[str, str]]:
+    """What a scheme lets choose about its headers, as fields of a form."""
+    return [
+        {
+            "id": f"f-{scheme.name}-{option}",
+            "name": f"signing_options.{option}",
+            "label": OPTION_LABELS[option],
+            "value": values[option],
+            "help": OPTION_HELP.get(option, ""),
+        }
+        for option in scheme.options
+    ]
 
 
 def _recent_types() -> list[str]:

