@@ -267,6 +267,7 @@ SPECTACULAR_SETTINGS = {
         "SubscriptionState": "subscriptions.models.Subscription.State",
         "DeliveryKind": "deliveries.models.Delivery.Kind",
         "DeliveryStatus": "deliveries.models.Delivery.Status",
+        "EndedDeliveryStatus": "deliveries.replay_serializers.ENDED",
         "ReplayKind": "deliveries.models.Replay.Kind",
         "ReplayState": "deliveries.models.Replay.State",
     },

@@ -2,10 +2,12 @@ from django.urls import path
 from rest_framework.routers import SimpleRouter
 
 from deliveries import api, views
+from deliveries.replay_api import ReplayViewSet
 
 router = SimpleRouter(use_regex_path=False)
 router.register("deliveries", api.DeliveryViewSet, basename="api_delivery")
 router.register("attempts", api.AttemptViewSet, basename="api_attempt")
+router.register("replays", ReplayViewSet, basename="api_replay")
 api_urlpatterns = router.urls
 
 urlpatterns = [
