@@ -1,7 +1,7 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from deliveries import api, views
+from deliveries import api, replay_views, views
 from deliveries.replay_api import ReplayViewSet
 
 router = SimpleRouter(use_regex_path=False)
@@ -14,4 +14,8 @@ urlpatterns = [
     path("deliveries/", views.deliveries, name="deliveries"),
     path("deliveries/of-notice/<uuid:notice>/", views.delivery_of_notice, name="delivery_of_notice"),
     path("deliveries/<uuid:pk>/", views.delivery, name="delivery"),
+    path("replays/new/", replay_views.replay_new, name="replay_new"),
+    path("replays/of-subscription/<uuid:subscription>/", replay_views.replays_of, name="replays_of_subscription"),
+    path("replays/cancel/", replay_views.cancel_new, name="cancel_new"),
+    path("replays/<uuid:pk>/", replay_views.replay, name="replay"),
 ]

@@ -57,6 +57,8 @@ SAMPLES: dict[str, Callable] = {
     "delivery_of_notice": lambda world: world.notice.pk,
     "api_attempt": lambda world: world.attempt.pk,
     "api_replay": lambda world: world.replay.pk,
+    "replay": lambda world: world.replay.pk,
+    "replays_of_subscription": lambda world: world.subscription.pk,
 }
 
 # Ids in bodies: the stranger's own request that names another tenant's objects. Never 2xx.
