@@ -15,6 +15,7 @@ from egress.client import Outcome
 from subscriptions.models import Subscription
 from tenants.models import AuditEntry
 from tenants.scope import system_scope, tenant_scope
+from tests.meanwhile import meanwhile
 
 pytestmark = pytest.mark.spec("B7")
 
@@ -95,6 +96,18 @@ def test_a_viewer_may_not_stop_one(api, failed, body):
 def test_a_second_one_is_409(api, failed, body):
     assert api().post("/api/v1/replays/", body).status_code == 201
     answer = api().post("/api/v1/replays/", body)
+    assert answer.status_code == 409
+    assert "running already" in answer.json()["detail"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_that_are_started_at_once_one_runs(api, cast, failed, body, subscription):
+    client = api()
+
+    def start():
+        Replay.asked(subscription, "deliveries").start(3, is_exact=True, asked_by="x")
+
+    answer = meanwhile(cast.tenant.pk, start, lambda: client.post("/api/v1/replays/", body))
     assert answer.status_code == 409
     assert "running already" in answer.json()["detail"]
 
