@@ -144,18 +144,23 @@ def _after(stage: int, found: Slice) -> tuple[int, UUID | None]:
 
 
 def _of_deliveries(replay: Replay, after: UUID | None, size: int) -> Slice:
-    """Events whose deliveries were selected, or have failed; each once, in the place of its last such delivery."""
-    selected = _selected(replay)
-    if after is not None:
-        selected = selected.filter(id__gt=after)
-    rows = list(selected.order_by("id").values_list("id", "event_id")[:size])
+    """Events whose deliveries were selected, or have failed; each once, in the place of its last such delivery.
+
+    The slice is cut from the subscription's log, whatever is asked of its rows: a selection that few fit does not
+    make a batch walk the whole log.
+    """
+    log = _log(replay) if after is None else _log(replay).filter(id__gt=after)
+    end = next(iter(log.order_by("id").values_list("pk", flat=True)[size - 1 : size]), None)
+    part = _selected(replay, log if end is None else log.filter(id__lte=end))
+    rows = list(part.order_by("id").values_list("id", "event_id"))
     events = {event for _, event in rows}
-    last = dict(_selected(replay).filter(event_id__in=events).order_by("id").values_list("event_id", "id"))
+    same = _selected(replay, _log(replay)).filter(event_id__in=events)
+    last = dict(same.order_by("id").values_list("event_id", "id"))
     left_out = _sent_to(replay, events, EXCUSED[replay.kind])
     chosen = [event for delivery, event in rows if last.get(event) == delivery and event not in left_out]
     # What is no longer kept cannot be sent.
     kept = Event.objects.only("id", "tenant_id", "type").in_bulk(chosen)
-    return Slice([kept[event] for event in chosen if event in kept], rows[-1][0] if len(rows) == size else None)
+    return Slice([kept[event] for event in chosen if event in kept], end)
 
 
 def _of_events(replay: Replay, after: UUID | None, size: int) -> Slice:
@@ -172,15 +177,21 @@ def _of_events(replay: Replay, after: UUID | None, size: int) -> Slice:
     return Slice([event for event in wanted if event.pk not in left_out], rows[-1].pk if len(rows) == size else None)
 
 
-def _selected(replay: Replay):
-    """The deliveries that a replay is about. Tests and confirmation links are never sent again."""
-    ended = Delivery.objects.filter(
-        subscription_id=replay.subscription_id, kind=Delivery.Kind.EVENT, id__lt=replay.before
-    ).exclude(status=Delivery.Status.PENDING)
+def _log(replay: Replay):
+    """The deliveries to its subscription in the time that it is about: a range of an index."""
+    log = Delivery.objects.filter(subscription_id=replay.subscription_id, id__lt=replay.before)
+    if replay.kind == Replay.Kind.MISSED:
+        return log.filter(id__gte=lowest_uuid7(replay.since - LONGEST_DELIVERY))
+    bounds = {name: value for name, value in replay.selection.items() if name in ("since", "until")}
+    return DeliveryFilter(as_query(bounds), queryset=log).qs
+
+
+def _selected(replay: Replay, log):
+    """Those of the log that it is about. Tests and confirmation links are never sent again."""
+    ended = log.filter(kind=Delivery.Kind.EVENT).exclude(status=Delivery.Status.PENDING)
     if replay.kind == Replay.Kind.DELIVERIES:
         return DeliveryFilter(as_query(replay.selection), queryset=ended).qs
     return ended.filter(
-        id__gte=lowest_uuid7(replay.since - LONGEST_DELIVERY),  # an index has no other bound for it
         status__in=[Delivery.Status.FAILED, Delivery.Status.DEAD, Delivery.Status.CANCELLED],
         completed_at__gte=replay.since - MOMENT,
     )

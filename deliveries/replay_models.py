@@ -153,6 +153,7 @@ class Replay(TenantOwned):
 
     def put_off(self, why: str) -> None:
         """A batch failed and changed nothing: try again later, later each time, and not for ever."""
+        self.refresh_from_db(fields=["failures"])  # the batch may have set it to 0 before it failed
         self.failures += 1
         if self.failures >= MAX_FAILURES:
             self.end(self.State.FAILED, f"It could not go on ({why}).")

@@ -276,6 +276,16 @@ def test_a_count_that_stopped_is_made_good_at_the_end(told, start, monkeypatch):
     assert (ended.total, ended.total_is_exact, ended.done) == (5, True, 5)
 
 
+def test_a_batch_looks_at_so_many_rows_however_few_fit(told, start, monkeypatch):
+    told(5, "delivered")
+    wanted = told(1, "failed")
+    monkeypatch.setattr(replaying, "BATCH", 2)
+    replay = start(selection={"status": ["failed"]})
+    assert [replaying.advance() for _ in range(3)] == [0, 0, 1]
+    run()
+    assert sent_again(replay) == wanted
+
+
 # ── Starting ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
