@@ -284,6 +284,9 @@ SPECTACULAR_SETTINGS = {
         "SubscriptionState": "subscriptions.models.Subscription.State",
         "DeliveryKind": "deliveries.models.Delivery.Kind",
         "DeliveryStatus": "deliveries.models.Delivery.Status",
+        "EndedDeliveryStatus": "deliveries.replay_serializers.ENDED",
+        "ReplayKind": "deliveries.models.Replay.Kind",
+        "ReplayState": "deliveries.models.Replay.State",
     },
 }
 
@@ -327,6 +330,7 @@ CELERY_BEAT_SCHEDULE = {
     "partitions": {"task": "events.tasks.partitions", **_HOURLY},
     "retention": {"task": "events.tasks.retention", **_HOURLY},
     "ended secrets": {"task": "sources.tasks.destroy_ended_secrets", **_HOURLY},
+    "old replays": {"task": "deliveries.tasks.forget_replays", **_HOURLY},
     "old notices": {"task": "subscriptions.tasks.forget", **_HOURLY},
 }
 

@@ -5,7 +5,9 @@ from rest_framework.response import Response
 
 from deliveries.filters import AttemptFilter, DeliveryFilter
 from deliveries.models import Attempt, Delivery
+from deliveries.replay_serializers import CancelledSerializer, CountedSerializer, OfSubscriptionSerializer
 from deliveries.serializers import AttemptSerializer, DeliveryDetailSerializer, DeliverySerializer
+from subscriptions.models import WrongState
 from tenants.permissions import Permission
 from tenants.problems import Conflict
 from tenants.viewsets import TenantViewSet
@@ -17,7 +19,15 @@ class DeliveryViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, TenantVi
     model = Delivery
     filterset_class = DeliveryFilter
     lookup_value_converter = "uuid"
-    permissions = {"resend": Permission.OPERATE, "cancel": Permission.OPERATE}
+    permissions = {
+        "resend": Permission.OPERATE,
+        "cancel": Permission.OPERATE,
+        "cancel_pending": Permission.OPERATE,
+        "count_pending": Permission.OPERATE,
+    }
+
+    def handle_exception(self, exc):
+        return super().handle_exception(Conflict(str(exc)) if isinstance(exc, WrongState) else exc)
 
     def get_queryset(self):
         # A join, because the event may be gone already: then it is None and not an error.
@@ -47,6 +57,37 @@ class DeliveryViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, TenantVi
             raise Conflict(f"The delivery is {delivery.status}: there is nothing to cancel.")
         self.audit("delivery.cancelled", delivery)
         return Response(DeliverySerializer(delivery).data)
+
+    @extend_schema(
+        summary="Cancel whatever is pending for a subscription",
+        request=OfSubscriptionSerializer,
+        responses=CancelledSerializer,
+    )
+    @action(detail=False, methods=["post"], url_path="cancel-pending")
+    def cancel_pending(self, request):
+        """Stop trying, for all that waits for one subscription. Requests that are under way are not called back."""
+        subscription = self._of_subscription()
+        cancelled = Delivery.objects.cancel_pending(subscription, f"Cancelled by {self.actor.label}.")
+        if not cancelled:
+            raise Conflict("Nothing is pending for this subscription.")
+        self.audit("subscription.pending_cancelled", subscription, {"deliveries": str(cancelled)})
+        left = Delivery.objects.count_pending(subscription).count
+        return Response(CancelledSerializer({"cancelled": cancelled, "left": left}).data)
+
+    @extend_schema(
+        summary="Count what is pending for a subscription",
+        request=OfSubscriptionSerializer,
+        responses=CountedSerializer,
+    )
+    @action(detail=False, methods=["post"], url_path="cancel-pending/count")
+    def count_pending(self, request):
+        """How many deliveries cancelling would cancel. Changes nothing."""
+        return Response(CountedSerializer(Delivery.objects.count_pending(self._of_subscription())).data)
+
+    def _of_subscription(self):
+        asked = OfSubscriptionSerializer(data=self.request.data)
+        asked.is_valid(raise_exception=True)
+        return asked.validated_data["subscription"]
 
 
 class AttemptViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, TenantViewSet):

@@ -3,22 +3,29 @@
 import json
 from collections.abc import Iterable
 
-from django.db import connection, models
+from django.db import connection, models, transaction
 from django.db.models import Prefetch, prefetch_related_objects
 from django.utils import timezone
 
 from deliveries import outbox
+from deliveries.outbox import Counted
+from deliveries.replay_models import Replay, why_not_sent
 from events.models import MATERIAL, Event, Receipt
 from events.partitions import Partitioned
 from events.wakeup import DISPATCH, wake_on_commit
 from subscriptions import messages
 from subscriptions.messages import Message
-from subscriptions.models import Notice, Subscription
+from subscriptions.models import Notice, Subscription, WrongState
 from subscriptions.signing import stamp
 from tenants.ids import time_of
 from tenants.models import Tenant
 from tenants.scope import ScopedManager
 
+__all__ = ["Attempt", "Delivery", "Outbox", "Replay", "of_event", "of_notice"]
+
+CANCEL_BATCH = 1000
+MAX_CANCELLED = 20_000  # at once: who asks waits for it
+MAX_COUNTED = 100_000
 MEANINGS = {
     "pending": "It is waiting for its next attempt, or under way.",
     "delivered": "The receiver answered with 2xx.",
@@ -40,6 +47,25 @@ class DeliveryQuerySet(models.QuerySet):
         self.enqueue_all([delivery])
         wake_on_commit(DISPATCH)
         return delivery
+
+    def count_pending(self, subscription: Subscription) -> Counted:
+        """How many deliveries `cancel_pending` would cancel. Raises WrongState."""
+        _refuse_unconfirmed(subscription)
+        return outbox.count_of(subscription.pk, MAX_COUNTED)
+
+    @transaction.atomic
+    def cancel_pending(self, subscription: Subscription, reason: str) -> int:
+        """Whatever waits for the subscription: pending → cancelled, up to MAX_CANCELLED. Raises WrongState.
+
+        The outbox first, as the dispatcher writes its results: in the other order the two could deadlock. A row that
+        it is just writing is left as it is. Requests under way may still reach the receiver.
+        """
+        _refuse_unconfirmed(subscription)
+        cancelled = 0
+        while cancelled < MAX_CANCELLED and (ids := outbox.take_out(subscription.pk, CANCEL_BATCH)):
+            self.filter(pk__in=ids, status=Delivery.Status.PENDING).update(**_cancelled(reason))
+            cancelled += len(ids)
+        return cancelled
 
 
 class Delivery(Partitioned):
@@ -170,29 +196,21 @@ class Delivery(Partitioned):
                 None,
                 "Tests and confirmation links are sent anew from the subscription, not resent.",
             )
-        if subscription.deleted_at:
-            return None, "The subscription was deleted."
-        if subscription.state != Subscription.State.IDLE:
-            return (
-                None,
-                f"The subscription is {subscription.state}: it is sent nothing until it is idle.",
-            )
+        if why_not := why_not_sent(subscription):
+            return None, why_not
         if self.status == self.Status.PENDING:
             return None, "The delivery is still under way."
         if not Event.objects.filter(pk=self.event_id).exists():
             return None, "The event is no longer kept."
         return Delivery.objects.enqueue(of_event(self.event, subscription)), ""
 
+    @transaction.atomic
     def cancel(self, reason: str) -> bool:
         """pending → cancelled. True if this call did it. A request under way may still reach the receiver."""
-        changed = Delivery.objects.filter(pk=self.pk, status=self.Status.PENDING).update(
-            status=self.Status.CANCELLED,
-            reason=reason[:200],
-            next_attempt_at=None,
-            completed_at=timezone.now(),
-        )
-        if changed:
-            Outbox.objects.filter(delivery_id=self.pk).delete()
+        pending = Delivery.objects.filter(pk=self.pk, status=self.Status.PENDING)
+        if pending.exists():
+            Outbox.objects.filter(delivery_id=self.pk).delete()  # first, as in `cancel_pending`
+        changed = pending.update(**_cancelled(reason))
         self.refresh_from_db(fields=["status", "reason", "next_attempt_at", "completed_at"])
         return bool(changed)
 
@@ -205,6 +223,20 @@ def load_whole_posts(deliveries: Iterable[Delivery]) -> None:
     events = [one.event for one in deliveries if one.shape in messages.WITH_CONTENT_TYPE and one.event is not None]
     whole = Receipt.objects.filter(body=None, event_count=1).only("id", "content_type")
     prefetch_related_objects(events, Prefetch("receipt", whole))
+
+
+def _cancelled(reason: str) -> dict:
+    return {
+        "status": Delivery.Status.CANCELLED,
+        "reason": reason[:200],
+        "next_attempt_at": None,
+        "completed_at": timezone.now(),
+    }
+
+
+def _refuse_unconfirmed(subscription: Subscription) -> None:
+    if subscription.state == Subscription.State.PENDING:
+        raise WrongState("While it is pending nothing but its confirmation link waits: that is not cancelled.")
 
 
 def of_event(event: Event, subscription: Subscription) -> Delivery:

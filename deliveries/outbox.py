@@ -1,4 +1,4 @@
-"""The outbox's four statements: put deliveries in, claim what is due, finish it, or put it off.
+"""The outbox's statements: put deliveries in, claim what is due, finish it, put it off; take out, count.
 
 Each runs on the database's clock and none waits for another worker. The lease token fences: a statement that
 does not hold the row's present token changes nothing.
@@ -23,6 +23,14 @@ class Claim:
     delivery_id: uuid.UUID
     attempt: int
     token: uuid.UUID
+
+
+@dataclass(frozen=True)
+class Counted:
+    """So many; at least so many where `is_exact` is false, because counting had to stop."""
+
+    count: int
+    is_exact: bool
 
 
 def put(rows: Sequence[tuple[uuid.UUID, uuid.UUID, uuid.UUID]]) -> None:
@@ -103,3 +111,40 @@ def put_off(claims: Sequence[Claim], delays: Sequence[float]) -> dict[uuid.UUID,
             ],
         )
         return dict(cursor.fetchall())
+
+
+def still_there(deliveries: Sequence[uuid.UUID]) -> list[uuid.UUID]:
+    """Those that have not ended yet: they wait for an attempt, or are under way."""
+    if not deliveries:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT delivery_id FROM deliveries_outbox WHERE delivery_id = ANY(%s)", [list(deliveries)])
+        return [row[0] for row in cursor.fetchall()]
+
+
+def count_of(subscription_id: uuid.UUID, limit: int) -> Counted:
+    """What waits for one subscription. The table is small, so it has no index for this."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM (SELECT FROM deliveries_outbox WHERE subscription_id = %s LIMIT %s) AS waiting",
+            [subscription_id, limit + 1],
+        )
+        number = cursor.fetchone()[0]
+    return Counted(min(number, limit), is_exact=number <= limit)
+
+
+def take_out(subscription_id: uuid.UUID, limit: int) -> list[uuid.UUID]:
+    """Remove up to `limit` rows of one subscription, whoever holds their lease: its holder finds itself fenced.
+
+    Rows that another transaction is just writing are passed over: two that wait for each other's rows would deadlock.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            DELETE FROM deliveries_outbox WHERE delivery_id IN (
+                SELECT delivery_id FROM deliveries_outbox WHERE subscription_id = %s LIMIT %s FOR UPDATE SKIP LOCKED
+            ) RETURNING delivery_id
+            """,
+            [subscription_id, limit],
+        )
+        return [row[0] for row in cursor.fetchall()]

@@ -1,18 +1,24 @@
-"""Celery's side of it: a task is a wake-up, the work is in `routing` and `dispatch`."""
+"""Celery's side of it: a task is a wake-up, the work is in `routing`, `dispatch` and `replay`."""
 
 import time
+from datetime import timedelta
 
 from celery import shared_task
 from celery.signals import worker_process_init, worker_process_shutdown, worker_ready
+from django.conf import settings
+from django.utils import timezone
 
-from deliveries import outbox, routing
+from deliveries import outbox, replay_models, routing
+from deliveries import replay as replaying
 from deliveries.dispatch import Dispatcher
+from deliveries.models import Replay
 from deliveries.sending import TIMEOUT
 from events import bundles
 from events.wakeup import DISPATCH, ROUTE, wake
 from tenants.scope import system_scope
 
 ROUTE_SECONDS = 5.0  # a route task gives way after this long, so that others get their turn
+REPLAY_SECONDS = 2.0  # so does a replay
 STOP_SECONDS = TIMEOUT + 2  # what is under way may still be answered
 
 _dispatcher = Dispatcher()
@@ -40,9 +46,31 @@ def dispatch() -> None:
     _dispatcher.wake()
 
 
+@shared_task(name=replay_models.REPLAY)
+def replay() -> None:
+    """Move replays on, batch by batch and one after another, until each of them waits or has ended."""
+    until = time.monotonic() + REPLAY_SECONDS
+    while (made := replaying.advance()) is not None:
+        if made:
+            _dispatcher.wake()
+        if time.monotonic() > until:
+            replay_models.wake()
+            break
+
+
+@shared_task(name="deliveries.tasks.forget_replays")
+def forget_replays() -> None:
+    """Replays that ended are kept as long as the portal keeps anything."""
+    oldest = timezone.now() - timedelta(days=settings.RETENTION_DAYS)
+    with system_scope():
+        Replay.objects.filter(ended_at__lt=oldest).delete()
+
+
 @shared_task(name="deliveries.tasks.sweep")
 def sweep() -> None:
     """Every second: what no wake-up was heard for, and what has become due."""
+    if replaying.is_due():
+        replay_models.wake()  # a task of its own: the sweep does not wait for its batches
     if routing.is_due() or bundles.is_due():
         route()
     with system_scope():

@@ -1,15 +1,21 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from deliveries import api, views
+from deliveries import api, replay_views, views
+from deliveries.replay_api import ReplayViewSet
 
 router = SimpleRouter(use_regex_path=False)
 router.register("deliveries", api.DeliveryViewSet, basename="api_delivery")
 router.register("attempts", api.AttemptViewSet, basename="api_attempt")
+router.register("replays", ReplayViewSet, basename="api_replay")
 api_urlpatterns = router.urls
 
 urlpatterns = [
     path("deliveries/", views.deliveries, name="deliveries"),
     path("deliveries/of-notice/<uuid:notice>/", views.delivery_of_notice, name="delivery_of_notice"),
     path("deliveries/<uuid:pk>/", views.delivery, name="delivery"),
+    path("replays/new/", replay_views.replay_new, name="replay_new"),
+    path("replays/of-subscription/<uuid:subscription>/", replay_views.replays_of, name="replays_of_subscription"),
+    path("replays/cancel/", replay_views.cancel_new, name="cancel_new"),
+    path("replays/<uuid:pk>/", replay_views.replay, name="replay"),
 ]

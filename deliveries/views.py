@@ -1,12 +1,14 @@
 """The delivery log and a delivery's timeline."""
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, render
+from django.urls import reverse
 from django.utils.cache import patch_vary_headers
 from django_htmx.http import trigger_client_event
 
 from deliveries.filters import DeliveryFilter
-from deliveries.models import Delivery
+from deliveries.models import Delivery, Replay
+from deliveries.replay_serializers import SelectionSerializer
 from subscriptions.models import Notice, Subscription
 from tenants.pages import is_slot, requires
 from tenants.pagination import page_of
@@ -45,6 +47,7 @@ def deliveries(request: HttpRequest) -> HttpResponse:
         "statuses": Delivery.Status.choices,
         "kinds": Delivery.Kind.choices,
         "subscriptions": Subscription.objects.present().order_by("name"),
+        "resend": _resend_all(request, log) if page.rows and not slot else None,
         "active": any(request.GET.get(name) for name in log.filters),
     }
     template = "deliveries/_table.html" if request.htmx else "deliveries/delivery_list.html"
@@ -92,6 +95,24 @@ def delivery_of_notice(request: HttpRequest, notice) -> HttpResponse:
     }
     response = render(request, "deliveries/_of_notice.html", context)
     return trigger_client_event(response, "delivery-ended") if ended else response
+
+
+def _resend_all(request: HttpRequest, log: DeliveryFilter) -> dict:
+    """Where the dialog is that resends everything the filters show, or why there is none."""
+    status = [one for one in request.GET.getlist("status") if one and one != Delivery.Status.PENDING]
+    if not log.is_valid() or not request.GET.get("subscription"):
+        return {"why_not": "Choose one subscription first"}
+    if request.GET.get("kind", "") not in ("", Delivery.Kind.EVENT) or request.GET.get("notice"):
+        return {"why_not": "Only events are sent again, not tests and confirmation links"}
+    if not status and request.GET.get("status"):
+        return {"why_not": "What is pending is sent anyway"}
+    query = QueryDict(mutable=True)
+    query.update({"kind": Replay.Kind.DELIVERIES.value, "subscription": request.GET["subscription"]})
+    query.setlist("status", status)
+    for name in SelectionSerializer().fields.keys() - {"status"}:
+        if value := request.GET.get(name):
+            query[name] = value
+    return {"url": f"{reverse('replay_new')}?{query.urlencode()}"}
 
 
 def _others(found: Delivery) -> list[tuple[Delivery, str, bool]]:

@@ -141,6 +141,9 @@ class Subscription(TenantOwned):
     state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING, editable=False)
     state_reason = models.CharField(max_length=200, blank=True, editable=False)
     state_changed_at = models.DateTimeField(default=timezone.now, editable=False)
+    disabled_at = models.DateTimeField(
+        null=True, editable=False, help_text="When it was last disabled; stays when it is enabled again."
+    )
     confirmed_at = models.DateTimeField(null=True, editable=False)
     confirmation_digest = models.BinaryField(max_length=32, null=True, unique=True, editable=False)
     confirmation_expires_at = models.DateTimeField(null=True, editable=False)
@@ -408,13 +411,15 @@ class Subscription(TenantOwned):
 
     def _move(self, leaving: Q, state: str, reason: str = "") -> bool:
         """Outstanding links die with every move: no arrow leads from what they were sent for."""
+        at = timezone.now()
         moved = self._update(
             leaving,
             state=state,
             state_reason=reason[:200],
-            state_changed_at=timezone.now(),
+            state_changed_at=at,
             confirmation_digest=None,
             confirmation_expires_at=None,
+            **({"disabled_at": at} if state == self.State.DISABLED else {}),
         )
         self._refresh()
         return moved
@@ -437,6 +442,7 @@ _MOVING = [
     "state",
     "state_reason",
     "state_changed_at",
+    "disabled_at",
     "confirmed_at",
     "confirmation_expires_at",
     "deleted_at",

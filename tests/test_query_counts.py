@@ -5,7 +5,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from deliveries.models import Delivery
+from deliveries.models import Delivery, Replay
 from events.models import Alarm, AlarmEpisode, Event, Receipt
 from events.schema_models import Schema
 from sources.models import Source, SourceCredential
@@ -22,7 +22,7 @@ LISTS = [
     f"/api/v1/{name}/"
     for name in (
         "sources", "subscriptions", "sites", "members", "invitations", "api-keys", "events", "receipts", "deliveries",
-        "audit", "tenants", "alarms", "alarm-episodes", "schemas", "schema-versions", "event-types",
+        "replays", "audit", "tenants", "alarms", "alarm-episodes", "schemas", "schema-versions", "event-types",
     )
 ]  # fmt: skip
 
@@ -53,6 +53,9 @@ def add_one_of_each(tenant, mark: str) -> None:
         **own, subscription=subscription, event=event, event_type="a.b", message_id=f"msg_{mark}", shape="envelope",
         signing="standard_webhooks",
     )  # fmt: skip
+    Replay.objects.create(
+        **own, subscription=subscription, kind="events", since=timezone.now(), before=event.pk, asked_by=mark
+    )
 
 
 @pytest.mark.parametrize("url", PAGES + LISTS)

@@ -56,6 +56,9 @@ SAMPLES: dict[str, Callable] = {
     "delivery": lambda world: world.delivery.pk,
     "delivery_of_notice": lambda world: world.notice.pk,
     "api_attempt": lambda world: world.attempt.pk,
+    "api_replay": lambda world: world.replay.pk,
+    "replay": lambda world: world.replay.pk,
+    "replays_of_subscription": lambda world: world.subscription.pk,
 }
 
 # Ids in bodies: the stranger's own request that names another tenant's objects. Never 2xx.
@@ -69,6 +72,10 @@ BODIES: dict[tuple[str, str], Callable] = {
     ("api-schema-version-list", "post"): lambda world: {"schema": str(world.schema.pk), "document": {}},
     ("api-schema-infer", "post"): lambda world: {"source": str(world.source.pk)},
     ("api-schema-test", "post"): lambda world: {"source": str(world.source.pk), "document": {}},
+    ("api_replay-list", "post"): lambda world: {"subscription": str(world.subscription.pk), "kind": "deliveries"},
+    ("api_replay-count", "post"): lambda world: {"subscription": str(world.subscription.pk), "kind": "deliveries"},
+    ("api_delivery-cancel-pending", "post"): lambda world: {"subscription": str(world.subscription.pk)},
+    ("api_delivery-count-pending", "post"): lambda world: {"subscription": str(world.subscription.pk)},
     ("api-event-list", "post"): lambda world: {"type": "order.paid", "payload": {}, "site": str(world.site.pk)},
 }
 

@@ -5,12 +5,13 @@ from types import SimpleNamespace
 
 from django.utils import timezone
 
-from deliveries.models import Attempt, Delivery, Outbox
+from deliveries.models import Attempt, Delivery, Outbox, Replay
 from events.models import Alarm, AlarmEpisode, AlarmMail, Bundle, Event, Inbox, OnceKey, Receipt
 from events.schema_models import Schema
 from sources.models import Source, SourceCredential
 from subscriptions.models import Notice, SigningSecret, Subscription
 from tenants.actors import system_actor
+from tenants.ids import lowest_uuid7
 from tenants.models import ApiKey, AuditEntry, Invitation, Membership, Site, Tenant
 
 SECRET = "s3cret-of-the-tenant"
@@ -62,6 +63,10 @@ def fill(tenant: Tenant, mark: str = "Name") -> SimpleNamespace:
         outcome="failed", total_ms=1, detail=mark,
     )  # fmt: skip
     due_at = timezone.now() + timedelta(days=1)
+    replay = Replay.objects.create(
+        **own, subscription=subscription, kind="deliveries", selection={"event_type": mark}, due_at=due_at,
+        before=lowest_uuid7(timezone.now()), asked_by=mark, total=1,
+    )  # fmt: skip
     membership = Membership.objects.filter(tenant=tenant).order_by("created_at").first()
     Alarm.objects.ensure()
     alarm = Alarm.objects.get(source=source, kind="silence")
@@ -73,5 +78,5 @@ def fill(tenant: Tenant, mark: str = "Name") -> SimpleNamespace:
     return SimpleNamespace(
         tenant=tenant, site=site, invitation=invitation, key=key, entry=entry, source=source,
         subscription=subscription, notice=notice, receipt=receipt, event=event, delivery=delivery, attempt=attempt,
-        membership=membership, schema=schema, schema_version=version, alarm=alarm, alarm_episode=episode,
+        replay=replay, membership=membership, schema=schema, schema_version=version, alarm=alarm, alarm_episode=episode,
     )  # fmt: skip

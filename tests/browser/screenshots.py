@@ -156,11 +156,15 @@ def shots(ids: dict[str, str]) -> list[Shot]:
         Shot("subscription-viewer", f"/subscriptions/{ids['idle']}/", "viewer"),
         Shot("subscription-rotate", f"/subscriptions/{ids['idle']}/", act=click("button:has-text('Rotate secret')")),
         Shot("subscription-test", f"/subscriptions/{ids['idle']}/", act=click("button:has-text('Send test')")),
+        Shot("subscription-replay", f"/subscriptions/{ids['idle']}/", act=click("button:has-text('Replay…')")),
+        Shot("subscription-cancel", f"/subscriptions/{ids['idle']}/", act=click("button:has-text('Cancel pending…')")),
         Shot("subscription-edit", f"/subscriptions/{ids['idle']}/edit/"),
         Shot("subscription-create", "/subscriptions/new/"),
         Shot("subscription-revealed", "/subscriptions/new/", act=reveal_subscription),
         Shot("subscription-unconfirmed", "/confirm/nothing", None),
         Shot("deliveries", "/deliveries/"),
+        Shot("deliveries-resend", f"/deliveries/?subscription={ids['idle']}", act=click("#resend-these")),
+        Shot("replay", f"/replays/{ids['replay']}/"),
         Shot("deliveries-empty", "/deliveries/", "newcomer"),
         Shot("deliveries-panel", "/deliveries/", act=click("a.row-link")),
         Shot("delivery", f"/deliveries/{ids['delivered']}/"),
@@ -218,6 +222,7 @@ class Demo:
 
     def ids(self) -> dict[str, str]:
         retried = wait_for(self._retried, 180)
+        idle = self.api("GET", f"deliveries/{self.first('deliveries/?status=delivered')}/")["subscription"]
         learned, schema = self._learn()
         invited = {"email": f"guest.{time.monotonic_ns()}@northwind.example", "role": "member"}
         return {
@@ -229,7 +234,8 @@ class Demo:
             "classified": self.first(f"events/?schema={schema}"),
             "accepted": self.first("receipts/?status=accepted"),
             "refused": self.first("receipts/?status=refused"),
-            "idle": self.api("GET", f"deliveries/{self.first('deliveries/?status=delivered')}/")["subscription"],
+            "idle": idle,
+            "replay": self.api("POST", "replays/", {"subscription": idle, "kind": "deliveries"})["id"],
             "pending": self.first("subscriptions/?state=pending"),
             "disabled": self.first("subscriptions/?state=disabled"),
             "delivered": self.first("deliveries/?status=delivered"),
