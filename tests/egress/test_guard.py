@@ -349,7 +349,7 @@ def test_a_receiver_beside_a_loopback_portal_is_another_host():
     Guard(allow=["127.0.0.0/8"], own_hosts=["127.0.0.1:8000"]).check_url("http://127.0.0.1:9000/")
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "0.0.0.0", "::ffff:127.0.0.1"])  # noqa: S104
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1", "0.0.0.0", "::ffff:127.0.0.1"])  # noqa: S104 - refused, not bound
 def test_refuses_a_loopback_portal_by_its_address_whatever_the_name(address):
     guard = Guard(allow=["0.0.0.0/0", "::/0"], own_hosts=["127.0.0.1:8000"])
     with pytest.raises(AddressRefused, match="leads back"):
