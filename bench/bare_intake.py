@@ -1,7 +1,7 @@
 """The bare limit of receiving: an ASGI application that proves, parses and keeps, and does nothing else.
 
 HMAC-SHA256 over the body, one JSON parse, and a group commit into one table: what no portal that answers after the
-commit can do without. `bench.intake` serves it with the same server and the same PostgreSQL as the door.
+commit can do without. `bench.intake` serves it with the door's PostgreSQL, and with `bench.bare_gunicorn`.
 """
 
 import asyncio

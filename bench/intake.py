@@ -1,7 +1,8 @@
 """`make bench-intake`: what the door costs beside the bare limit of receiving, on this machine, in this run.
 
-The bare limit (`bench.bare_intake`) and the door are served by the same server from the same PostgreSQL and posted to
-by the same generator, in turns, so that a noisy machine disturbs both. What counts are the ratios.
+The bare limit (`bench.bare_intake`, behind gunicorn as it is) and the door (behind gunicorn as the portal changed it)
+keep in the same PostgreSQL and are posted to by the same generator, in turns, so that a noisy machine disturbs both.
+What counts are the ratios.
 QUICK=1: only the first two figures.
 """
 
@@ -98,11 +99,13 @@ def main() -> None:
         path, secret = here.source("hmac")
         bare_environment = {"BENCH_CONNINFO": here.database, "BENCH_SECRET": secret}
         with (
-            here.served("bench.bare_intake:application", **bare_environment) as bare,
+            here.served("bench.bare_intake:application", "bench/bare_gunicorn.py", **bare_environment) as bare,
             here.served("config.asgi:application") as door,
         ):
             figures = speed(here, bare, door, path, secret)
             if not QUICK:
+                with here.served("bench.bare_intake:application", **bare_environment) as other:
+                    behind_the_portals_server(here, other, door)
                 figures |= bodies(here, door, path, secret)
                 figures |= growth(here, bare, door, path, say)
     print(json.dumps(figures), flush=True)
@@ -145,6 +148,21 @@ def speed(here: Stage, bare: Server, door: Server, path: str, secret: str) -> di
         "door_ratio": round(ratio, 3), "p99_ratio": round(p99_ratio, 3),
         "door_rps": round(door_rps), "bare_rps": round(bare_rps),
     }  # fmt: skip
+
+
+def behind_the_portals_server(here: Stage, bare: Server, door: Server) -> None:
+    """The bare application with all that the portal changed of gunicorn: not the limit, but good to know."""
+    requests = here.directory / "800.requests"
+    turns = in_turns(
+        {
+            "bare": lambda: load(bare, requests, connections=CONNECTIONS, seconds=SECONDS),
+            "door": lambda: load(door, requests, connections=CONNECTIONS, seconds=SECONDS),
+        }
+    )
+    ratio = statistics.median(
+        ours["rps"] / limit["rps"] for ours, limit in zip(turns["door"], turns["bare"], strict=True)
+    )
+    say(f"the bare application behind the portal's own server: {median(turns['bare'], 'rps'):.0f} posts/s, {ratio:.2f}")
 
 
 def bodies(here: Stage, door: Server, path: str, secret: str) -> dict:

@@ -56,9 +56,9 @@ class Stage:
         return f"/in/{source.ingest_key}", secret or ""
 
     @contextlib.contextmanager
-    def served(self, application: str, **environment: str) -> Iterator["Server"]:
-        """An ASGI application behind the portal's own server, on a free port."""
-        server = Server(application, environment, self.directory)
+    def served(self, application: str, settings: str = "config/gunicorn.py", **environment: str) -> Iterator["Server"]:
+        """An ASGI application behind gunicorn with these settings, on a free port."""
+        server = Server(application, settings, environment, self.directory)
         try:
             yield server
         finally:
@@ -66,14 +66,14 @@ class Stage:
 
 
 class Server:
-    def __init__(self, application: str, environment: dict[str, str], directory: Path) -> None:
+    def __init__(self, application: str, settings: str, environment: dict[str, str], directory: Path) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.address = free.getsockname()
-        self.log = directory / f"{application.replace(':', '-')}.log"
+        self.log = directory / f"{application.replace(':', '-')}-{self.address[1]}.log"
         self._log = self.log.open("wb")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "--config", "config/gunicorn.py", application],
+            [sys.executable, "-m", "gunicorn", "--config", settings, application],
             cwd=ROOT,
             env=os.environ | {"HOST": "127.0.0.1", "PORT": str(self.address[1])} | environment,
             stdout=self._log,

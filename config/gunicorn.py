@@ -8,6 +8,7 @@ from pathlib import Path
 from gunicorn.glogging import Logger
 from gunicorn.workers import gasgi
 
+from config import header_fields
 from config.connection import Connection
 from config.logs import mask
 
@@ -31,6 +32,7 @@ bind = f"{f'[{_host}]' if ':' in _host else _host}:{os.environ.get('PORT', '8000
 chdir = str(Path(__file__).resolve().parent.parent)
 worker_class = "asgi"
 gasgi.ASGIProtocol = Connection  # the worker makes its connections of that name, and has no setting for it
+header_fields.install()
 os.environ.setdefault("DATABASE_POOL", "16")  # connections of one web process, for settings.py
 workers = int(os.environ.get("WEB_CONCURRENCY", "1"))
 asgi_loop = "uvloop"

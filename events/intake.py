@@ -37,7 +37,7 @@ from sources.authentication import METHODS, InboundRequest, Verdict, verify_unkn
 from sources.handshakes import Reply, answer, greet
 from sources.registry import DatabaseRegistry, SourceConfig
 from sources.rules import ANSWER_HEADERS, preflight
-from tenants.ids import following, uuid7
+from tenants.ids import uuid7
 from tenants.scope import system_scope
 
 BUNDLED = 250  # more events than that in one post are kept in one piece first (`events.bundles`)
@@ -315,7 +315,7 @@ def _accepted(
         bundle = KeptBundle(receipt.id, source.tenant_id, asked)
         return Accepted(_packed(receipt), (), verdict.secret_id, tuple(once), own, bundle)
     owner = Owner(source.tenant_id, source.id, receipt.id, site_id)
-    ids = [uuid7()] if len(items) == 1 else following(receipt.id, len(items))
+    ids = [uuid7() for _ in items]  # each sorts behind all that this process made before
     events = division.events(owner, ids, items, documents, arrival.headers, doorway.classifier)
     return Accepted(receipt if whole else _packed(receipt), events, verdict.secret_id, tuple(once), own)
 

@@ -5,9 +5,15 @@ import gzip
 import hashlib
 import hmac
 import json
+from datetime import UTC, datetime
 
 import pytest
 
+from events.arrivals import Arrival
+from events.intake import Doorway, examine
+from events.limits import RateLimiter
+from sources.registry import SourceConfig
+from tenants.ids import uuid7
 from tenants.models import Site, Tenant
 from tenants.scope import system_scope, tenant_scope
 
@@ -83,6 +89,17 @@ def test_batches_become_events_in_order(post, source, kept, body, events):
     assert [bytes(event.body) for event in kept().events] == events
     assert bytes(kept().receipts[0].body) == body
     assert sorted(kept().inbox) == [event.id for event in kept().events]
+
+
+def test_events_sort_as_they_came_within_a_millisecond_too():
+    config = SourceConfig(uuid7(), uuid7(), "", "event", "active", True, "none", {}, (), "auto", "", {})
+    doorway, limiter = Doorway(config, None), RateLimiter()
+    ids = []
+    for number in range(300):
+        body = b"[{}, {}]" if number % 3 else b"{}"
+        arrival = Arrival("POST", "key", None, (), body, "127.0.0.1", datetime.now(UTC))
+        ids += [event.id for event in examine(doorway, arrival, limiter, 1000).events]
+    assert ids == sorted(ids)
 
 
 @pytest.mark.parametrize(
