@@ -52,9 +52,22 @@ class Trial:
         return sum(one.matched for one in self.events)
 
     @property
-    def problems(self) -> list[tuple[str, int]]:
+    def tried(self) -> int:
+        return len(self.events)
+
+    @property
+    def summary(self) -> str:
+        if not self.events:
+            return "There are no events yet to try it on."
+        latest = f"the latest {self.tried} events" if self.tried > 1 else "the latest event"
+        rest = "" if self.is_whole else " It took too long to try more."
+        return f"Of {latest}, {self.matched} would be sent.{rest}"
+
+    @property
+    def problems(self) -> list[dict[str, object]]:
         """What went wrong, and how often; the most frequent first."""
-        return Counter(one.problem for one in self.events if one.problem).most_common()
+        counted = Counter(one.problem for one in self.events if one.problem)
+        return [{"problem": problem, "count": count} for problem, count in counted.most_common()]
 
 
 @contextmanager

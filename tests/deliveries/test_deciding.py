@@ -19,7 +19,7 @@ from subscriptions.models import Subscription
 from subscriptions.trying import try_choice
 from tenants.models import Site
 from tenants.scope import system_scope, tenant_scope
-from tests.choices import EXPRESSIONS, SLOW, PAYLOADS, a_source
+from tests.choices import EXPRESSIONS, PAYLOADS, SLOW, a_source
 
 JSON = b'{"amount": 12, "customer": {"vip": true}}'
 
