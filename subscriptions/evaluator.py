@@ -21,6 +21,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from subscriptions.expressions import (
     RESTING,
@@ -180,7 +181,7 @@ class Evaluator:
             raise OutOfOrder(f"The process that asks expressions does not start ({error}).") from error
         return self._child
 
-    def _hear(self) -> dict:
+    def _hear(self) -> dict[str, Any]:
         """The next line it says. Raises _Died."""
         child = self._child
         if child is None or child.stdout is None:
@@ -216,7 +217,7 @@ class Evaluator:
             return child.wait()
 
 
-def _verdict(answer: dict) -> Verdict:
+def _verdict(answer: dict[str, Any]) -> Verdict:
     if "value" in answer:
         return Verdict(answer["value"])
     if "not_bool" in answer:
