@@ -9,7 +9,7 @@ from sources.models import Source
 from subscriptions.expressions import EVENT_FIELDS, MAX_LENGTH, clean_expression
 from subscriptions.filters import clean_patterns
 from subscriptions.models import Subscription
-from subscriptions.trying import own_evaluator
+from subscriptions.trying import check_filter
 from tenants.fields import KnownFieldsOnly
 from tenants.models import Site
 
@@ -66,9 +66,9 @@ class ChoiceFields(serializers.Serializer):
         except ValueError as error:
             raise serializers.ValidationError(str(error)) from None
         if text and text != getattr(self.instance, "filter", ""):
-            with own_evaluator() as evaluator:
-                if problem := evaluator.check(text):
-                    raise serializers.ValidationError(problem)
+            problem = check_filter(text)
+            if problem:
+                raise serializers.ValidationError(problem)
         return text
 
 
@@ -97,7 +97,7 @@ class TriedEventSerializer(serializers.Serializer):
     verdict = serializers.CharField(help_text="Whether it would be sent, and why not, in words.")
 
 
-class ProblemSerializer(serializers.Serializer):
+class FilterProblemSerializer(serializers.Serializer):
     problem = serializers.CharField()
     count = serializers.IntegerField()
 
@@ -110,7 +110,7 @@ class ChoiceTrialSerializer(serializers.Serializer):
     is_whole = serializers.BooleanField(help_text="false: it took too long; older events were not tried.")
     summary = serializers.CharField(help_text="The same in words.")
     events = TriedEventSerializer(many=True, help_text="Newest first.")
-    problems = ProblemSerializer(many=True, help_text="What went wrong with the filter; the most frequent first.")
+    problems = FilterProblemSerializer(many=True, help_text="What went wrong with the filter; the most frequent first.")
 
 
 class FilterErrorsSerializer(serializers.Serializer):

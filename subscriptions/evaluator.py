@@ -40,7 +40,7 @@ STRIKES = 3
 REST = 60.0
 MAX_STRUCK = 1000  # expressions whose strikes are known
 SCRIPT = Path(__file__).with_name("expression_process.py")
-# Nobody's fault but the machine's, or of whoever tidies up there: asked once more.
+# The fault of whoever tidies up on this machine: asked once more. A second time it is the expression's memory.
 FROM_OUTSIDE = frozenset({-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, -signal.SIGHUP})
 
 now = time.monotonic
@@ -87,18 +87,17 @@ class Evaluator:
     def check(self, text: str) -> str:
         """What is wrong with a text as an expression, in a sentence; "" if nothing is. Raises OutOfOrder."""
         with self._lock:
-            for _ in range(2):
+            for attempt in range(2):
                 try:
                     self._say({"check": text})
                     answer = self._hear()
+                    break
                 except _Died as died:
-                    if died.status in FROM_OUTSIDE:
-                        continue
-                    return "It takes too long, or too much memory, to be read: write it in a simpler way."
-                if "syntax" in answer:
-                    return explain_syntax(answer["syntax"])
-                return unknown_names(text, answer["variables"], answer["functions"])
-        raise OutOfOrder("The process that reads expressions does not stay alive.")
+                    if attempt or died.status not in FROM_OUTSIDE:
+                        return "It takes too long, or too much memory, to be read: write it in a simpler way."
+            if "syntax" in answer:
+                return explain_syntax(answer["syntax"])
+            return unknown_names(text, answer["variables"], answer["functions"])
 
     def verdicts(
         self, event: dict[str, object], payload: bytes, texts: Iterable[str], *, owner: str = ""
@@ -110,17 +109,15 @@ class Evaluator:
         with self._lock:
             known = {text: Verdict(False, RESTING) for text in texts if self._rests((owner, text))}
             left = [text for text in dict.fromkeys(texts) if text not in known]
-            blamed_outside = False
+            forgiven = False
             while left:
                 try:
                     self._ask(event, payload, left, known)
                 except _Died as died:
-                    if died.status not in FROM_OUTSIDE:
-                        self._blame(died, left, known, owner)
-                    elif blamed_outside:
-                        raise OutOfOrder(f"The process that asks expressions was ended ({died}).") from died
+                    if died.status in FROM_OUTSIDE and not forgiven:
+                        forgiven = True
                     else:
-                        blamed_outside = True
+                        self._blame(died, left, known, owner)
                 for text in left:
                     if text in known and not known[text].problem:
                         self._strikes.pop((owner, text), None)

@@ -1,6 +1,7 @@
 """What a choice would make of the latest events: tried before it is saved, by the rules that send.
 
-Whoever tries waits for it, in the web process: so it looks at few events, for a short time, and few may try at once.
+Whoever tries waits for it, in the web process: so it looks at few events, for a short time, and few may try at once,
+of each tenant one. Saving does not wait for them.
 """
 
 import threading
@@ -8,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from uuid import UUID
 
 from events.models import Event
 from subscriptions import choice
@@ -16,8 +18,8 @@ from subscriptions.models import Subscription
 
 EVENTS = 50
 SECONDS = 2.0
-AT_ONCE = 2  # in this process
-PATIENCE = 5.0
+TRIES, CHECKS = 4, 2  # at once, in this process
+PATIENCE = 1.0  # seconds for a place
 REASONS = {
     "type": "Not sent: another type.",
     "severity": "Not sent: not severe enough.",
@@ -25,7 +27,9 @@ REASONS = {
     "site": "Not sent: of no chosen site.",
 }
 
-_turns = threading.BoundedSemaphore(AT_ONCE)
+_tries, _checks = threading.BoundedSemaphore(TRIES), threading.BoundedSemaphore(CHECKS)
+_trying: set[UUID] = set()  # tenants
+_lock = threading.Lock()
 
 
 class Busy(Exception):
@@ -71,15 +75,35 @@ class Trial:
 
 
 @contextmanager
-def own_evaluator() -> Iterator[Evaluator]:
+def own_evaluator(places: threading.BoundedSemaphore) -> Iterator[Evaluator]:
     """A process that asks for this request alone. Raises Busy."""
-    if not _turns.acquire(timeout=PATIENCE):
+    if not places.acquire(timeout=PATIENCE):
         raise Busy
     try:
         with Evaluator() as evaluator:
             yield evaluator
     finally:
-        _turns.release()
+        places.release()
+
+
+@contextmanager
+def one_of(tenant_id: UUID) -> Iterator[None]:
+    """Only one request of a tenant at once. Raises Busy."""
+    with _lock:
+        if tenant_id in _trying:
+            raise Busy
+        _trying.add(tenant_id)
+    try:
+        yield
+    finally:
+        with _lock:
+            _trying.discard(tenant_id)
+
+
+def check_filter(text: str) -> str:
+    """What is wrong with it, in a sentence; "" if nothing is. Raises Busy, OutOfOrder."""
+    with own_evaluator(_checks) as evaluator:
+        return evaluator.check(text)
 
 
 def try_choice(subscription: Subscription) -> Trial:
@@ -89,7 +113,7 @@ def try_choice(subscription: Subscription) -> Trial:
     said = {}
     fitting = [event for event in events if not refused[event.pk]]
     if subscription.filter and fitting:
-        with own_evaluator() as evaluator:
+        with one_of(subscription.tenant_id), own_evaluator(_tries) as evaluator:
             asked = [(event, [subscription.filter]) for event in fitting]
             for event, verdicts in choice.verdicts(evaluator, asked, choice.now() + SECONDS):
                 said[event.pk] = verdicts[subscription.filter]

@@ -296,6 +296,22 @@ def test_a_process_that_somebody_kills_costs_no_event(subscribe, happen, decide,
     assert decide() == 1
 
 
+def test_routing_wakes_the_task_where_there_is_something_to_ask(subscribe, happen, monkeypatch):
+    woken = []
+    monkeypatch.setattr(tasks.undecided_models, "wake", lambda: woken.append(1))
+    monkeypatch.setattr(tasks._dispatcher, "wake", lambda: None)
+    subscribe()
+    happened(happen)
+    tasks.route()
+    assert woken == []
+    subscribe(filter="true")
+    happened(happen)
+    tasks.route()
+    assert woken == [1]
+    tasks.sweep()
+    assert woken == [1, 1]
+
+
 def test_the_task_goes_through_all_tenants(cast, subscribe, happen, monkeypatch, evaluator):
     monkeypatch.setattr(tasks, "_evaluator", evaluator)
     monkeypatch.setattr(tasks, "DECIDE_SECONDS", 60)

@@ -1,6 +1,7 @@
 """Choosing sources, sites and by a filter: creating, changing, trying; and what other tenants' ids are."""
 
 import uuid
+from contextlib import ExitStack
 
 import pytest
 
@@ -208,13 +209,24 @@ def test_a_hostile_filter_is_tried_like_any_other(attempt, happened):
     }
 
 
-def test_too_many_at_once_are_asked_to_wait(attempt, happened, monkeypatch):
+def test_too_many_at_once_are_asked_to_wait(create, attempt, happened, monkeypatch):
     happened()
     monkeypatch.setattr(trying, "PATIENCE", 0.01)
-    with trying.own_evaluator(), trying.own_evaluator():
+    with ExitStack() as others:
+        for _ in range(trying.TRIES):
+            others.enter_context(trying.own_evaluator(trying._tries))
         answer = attempt(filter="true")
-    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "5")
+        assert (answer.status_code, answer.headers["Retry-After"]) == (429, "5")
+        assert create(filter="true").status_code == 201, "saving does not wait for those who try"
     assert attempt(filter="true").status_code == 200
+
+
+def test_a_tenant_tries_one_at_once(cast, attempt, happened):
+    happened()
+    with trying.one_of(cast.other_tenant.pk):
+        assert attempt(filter="true").status_code == 200
+    with trying.one_of(cast.tenant.pk):
+        assert attempt(filter="true").status_code == 429
 
 
 @pytest.mark.parametrize(("role", "status"), [("admin", 200), ("member", 403), ("viewer", 403)])

@@ -110,16 +110,24 @@ def test_a_hostile_expression_dies_of_its_limits(evaluator, name):
     assert said["payload != null"] == said["payload[0] == payload[0]"] == Verdict(True), "its neighbours are asked"
 
 
-def test_memory_is_bounded(evaluator, monkeypatch):
+def test_memory_is_bounded(evaluator, monkeypatch, tmp_path):
     """Where the time would allow it: what cannot be had kills the process, not the machine."""
-    script = evaluating.SCRIPT.read_text().replace("ASK_SECONDS = 0.1", "ASK_SECONDS = 30")
-    slow = evaluating.SCRIPT.with_name("patient.py")
-    monkeypatch.setattr(evaluating, "SCRIPT", slow)
-    slow.write_text(script)
-    try:
-        assert ask(evaluator, DOUBLING) == Verdict(False, TOO_MUCH)
-    finally:
-        slow.unlink()
+    patient = tmp_path / "patient.py"
+    patient.write_text(evaluating.SCRIPT.read_text().replace("ASK_SECONDS = 0.1", "ASK_SECONDS = 30"))
+    monkeypatch.setattr(evaluating, "SCRIPT", patient)
+    assert ask(evaluator, DOUBLING) == Verdict(False, TOO_MUCH)
+
+
+def test_one_that_is_killed_again_and_again_is_to_blame(monkeypatch, tmp_path):
+    """A container that runs out of memory kills from outside."""
+    suicide = tmp_path / "suicide.py"
+    script = evaluating.SCRIPT.read_text()
+    suicide.write_text(
+        "import os\n" + script.replace("        value = compiled", "        os.kill(os.getpid(), 9), compiled")
+    )
+    monkeypatch.setattr(evaluating, "SCRIPT", suicide)
+    with Evaluator() as own:
+        assert ask(own, "true") == Verdict(False, TOO_MUCH)
 
 
 def test_a_payload_that_takes_too_long_to_read_is_nobodys_strike(evaluator):
