@@ -11,7 +11,7 @@ Counting walks the same rows with the same functions, so what was counted is wha
 change: an event can leave with retention, a delivery that was under way can end. Then the two differ by that.
 
 A replay keeps the message id, as a resend does, so that receivers know what they have already. What is under way to
-the subscription is left out, and so is what still waits in the inbox: both are sent anyway.
+the subscription is left out, and so is what still waits in the inbox, or for its filter: that is sent anyway.
 """
 
 import logging
@@ -27,13 +27,16 @@ from django.http import QueryDict
 
 from deliveries import outbox
 from deliveries.filters import DeliveryFilter
-from deliveries.models import Delivery, of_event
+from deliveries.models import Delivery, Undecided, of_event
 from deliveries.outbox import Counted
 from deliveries.replay_models import Replay, why_not_sent
-from deliveries.routing import wants
+from deliveries.routing import ASKED, wants
 from events.models import Event, Inbox
 from events.search import TooSlow, bounded_time
 from events.store import in_short
+from subscriptions import choice
+from subscriptions.evaluator import Evaluator
+from subscriptions.models import Subscription
 from tenants.ids import lowest_uuid7
 from tenants.scope import system_scope, tenant_scope
 
@@ -42,6 +45,7 @@ MAX_WAITING = 1000
 PAUSE = timedelta(seconds=1)
 BATCH_PATIENCE = 10_000  # milliseconds for one query of a batch: whoever stops it waits for its end
 COUNT_SECONDS = 2.0
+FILTER_SECONDS = 1.0  # of a slice: it ends where the filter was asked last
 COUNT_SLICE = 2000
 # The answer that disables a subscription is written a moment before it is disabled, and was missed too.
 MOMENT = timedelta(seconds=5)
@@ -168,13 +172,34 @@ def _of_events(replay: Replay, after: UUID | None, size: int) -> Slice:
     rows = Event.objects.since(replay.since).filter(id__lt=replay.before)
     if after is not None:
         rows = rows.filter(id__gt=after)
-    rows = list(rows.only("id", "tenant_id", "type", "severity").order_by("id")[:size])
+    rows = choice.with_facts(rows) if replay.subscription.filter else rows.only(*ASKED)
+    rows = list(rows.order_by("id")[:size])
+    end = rows[-1].pk if len(rows) == size else None
     wanted = [event for event in rows if wants(replay.subscription, event)]
+    if replay.subscription.filter and wanted:
+        wanted, asked_to = _filtered(replay.subscription, wanted)
+        end = asked_to or end
     ids = {event.pk for event in wanted}
-    # The inbox first: what is routed between the two queries has left it then, and is found under way.
+    # In the order of its way: what goes on between two of the queries is found by the later one.
     left_out = set(Inbox.objects.filter(event_id__in=ids).values_list("event_id", flat=True))
+    undecided = Undecided.objects.filter(event_id__in=ids, subscription_id=replay.subscription_id)
+    left_out |= set(undecided.values_list("event_id", flat=True))
     left_out |= _sent_to(replay, ids, None if replay.kind == Replay.Kind.MISSED else EXCUSED[replay.kind])
-    return Slice([event for event in wanted if event.pk not in left_out], rows[-1].pk if len(rows) == size else None)
+    return Slice([event for event in wanted if event.pk not in left_out], end)
+
+
+def _filtered(subscription: Subscription, wanted: list[Event]) -> tuple[list[Event], UUID | None]:
+    """Those that its filter matches, and where it was asked last; None where it was asked about all of them.
+
+    The process that is asked is this slice's own: nobody else waits for it.
+    """
+    matched, event = [], wanted[0]
+    with Evaluator() as evaluator:
+        questions = [(event, [subscription.filter]) for event in wanted]
+        for event, said in choice.verdicts(evaluator, questions, choice.now() + FILTER_SECONDS):
+            if said[subscription.filter].matched:
+                matched.append(event)
+    return matched, None if event is wanted[-1] else event.pk
 
 
 def _log(replay: Replay):

@@ -2,7 +2,8 @@
 
 1. Claim a batch of inbox rows by deleting them (SKIP LOCKED: any number of workers).
 2. Match each event with the subscriptions of its tenant that are ready.
-3. Write a delivery and an outbox row for each match.
+3. Write a delivery and an outbox row for each match; where the subscription has a filter, an undecided row instead:
+   filters are what people wrote, look into bodies, and are asked elsewhere (`deliveries.deciding`).
 4. The same for notices (confirmation links, tests), which name their one subscription.
 5. Commit. All of it is one transaction: a worker that dies has changed nothing.
 
@@ -18,13 +19,14 @@ from dataclasses import dataclass
 from django.db import connection
 from django.utils import timezone
 
-from deliveries.models import Delivery, of_event, of_notice
+from deliveries.models import Delivery, Undecided, of_event, of_notice
 from events.models import Event, Inbox
-from subscriptions import filters
+from subscriptions.choice import refused_by
 from subscriptions.models import Notice, Subscription
 from tenants.scope import system_scope
 
 BATCH = 500
+ASKED = ("id", "tenant_id", "type", "severity", "source_id", "site_id")  # of an event; bodies are not looked at
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,7 @@ class Routed:
     events: int = 0
     notices: int = 0
     deliveries: int = 0
+    undecided: int = 0
 
     @property
     def claimed(self) -> int:
@@ -47,9 +50,16 @@ def route(batch: int = BATCH) -> Routed:
     with system_scope():
         events = _claim_events(batch)
         notices = _claim_notices(batch)
-        deliveries = [*_matches(events), *map(of_notice, notices)]
+        deliveries, undecided = [], []
+        for event, subscription in _matches(events):
+            if subscription.filter:
+                undecided.append(Undecided(event=event, subscription=subscription, tenant_id=event.tenant_id))
+            else:
+                deliveries.append(of_event(event, subscription))
+        deliveries += map(of_notice, notices)
         Delivery.objects.enqueue_all(deliveries)
-    return Routed(len(events), len(notices), len(deliveries))
+        Undecided.objects.bulk_create(undecided)
+    return Routed(len(events), len(notices), len(deliveries), len(undecided))
 
 
 def is_due() -> bool:
@@ -72,7 +82,7 @@ def _claim_events(batch: int) -> list[Event]:
     if not ids:
         return []
     # A retention that ran ahead of a long backlog may have taken an event: there is nothing left to tell of it.
-    return list(Event.objects.filter(pk__in=ids).only("id", "tenant_id", "type", "severity").order_by("id"))
+    return list(Event.objects.filter(pk__in=ids).only(*ASKED).order_by("id"))
 
 
 def _claim_notices(batch: int) -> list[Notice]:
@@ -87,7 +97,7 @@ def _claim_notices(batch: int) -> list[Notice]:
     return notices
 
 
-def _matches(events: Iterable[Event]) -> Iterator[Delivery]:
+def _matches(events: Iterable[Event]) -> Iterator[tuple[Event, Subscription]]:
     ready = _ready_subscriptions({event.tenant_id for event in events})
     for event in events:
         for subscription in ready[event.tenant_id]:
@@ -97,14 +107,12 @@ def _matches(events: Iterable[Event]) -> Iterator[Delivery]:
                 logger.error("Subscription %s is not told of event %s: %s", subscription.pk, event.pk, error)
                 continue
             if wanted:
-                yield of_event(event, subscription)
+                yield event, subscription
 
 
 def wants(subscription: Subscription, event: Event) -> bool:
-    """Did this subscription ask for this event? (S2, T2)"""
-    return filters.matches(subscription.event_types, event.type) and filters.severity_at_least(
-        subscription.min_severity, event.severity
-    )
+    """Did this subscription ask for this event, but for what its filter says? (S2, T2)"""
+    return not refused_by(subscription, event)
 
 
 def _ready_subscriptions(tenants: set) -> dict:

@@ -1,5 +1,6 @@
-"""Celery's side of it: a task is a wake-up, the work is in `routing`, `dispatch` and `replay`."""
+"""Celery's side of it: a task is a wake-up, the work is in `routing`, `deciding`, `dispatch` and `replay`."""
 
+import logging
 import time
 from datetime import timedelta
 
@@ -8,20 +9,25 @@ from celery.signals import worker_process_init, worker_process_shutdown, worker_
 from django.conf import settings
 from django.utils import timezone
 
-from deliveries import outbox, replay_models, routing
+from deliveries import deciding, outbox, replay_models, routing, undecided_models
 from deliveries import replay as replaying
 from deliveries.dispatch import Dispatcher
 from deliveries.models import Replay
 from deliveries.sending import TIMEOUT
 from events import bundles
 from events.wakeup import DISPATCH, ROUTE, wake
+from subscriptions.evaluator import Evaluator
 from tenants.scope import system_scope
 
 ROUTE_SECONDS = 5.0  # a route task gives way after this long, so that others get their turn
 REPLAY_SECONDS = 2.0  # so does a replay
+DECIDE_SECONDS = 0.5  # and filters, which are nobody's haste
 STOP_SECONDS = TIMEOUT + 2  # what is under way may still be answered
 
+logger = logging.getLogger(__name__)
+
 _dispatcher = Dispatcher()
+_evaluator = Evaluator()
 
 
 @shared_task(name=ROUTE)
@@ -34,6 +40,8 @@ def route() -> None:
     while (routed := routing.route()).claimed + bundles.unpack():
         if routed.deliveries:
             _dispatcher.wake()
+        if routed.undecided:
+            undecided_models.wake()
         if routed.deliveries >= routing.BATCH:
             wake(DISPATCH)
         if time.monotonic() > until:
@@ -58,6 +66,30 @@ def replay() -> None:
             break
 
 
+@shared_task(name=undecided_models.DECIDE)
+def decide() -> None:
+    """Ask filters, tenant by tenant, until none is left, or only what other workers are at.
+
+    What goes wrong with one tenant's is tried again by the next sweep, and no other tenant waits for it.
+    """
+    until = time.monotonic() + DECIDE_SECONDS
+    settled = True
+    while settled:
+        settled = False
+        for tenant in deciding.tenants_waiting():
+            try:
+                decided = deciding.decide(tenant, _evaluator)
+            except Exception as error:  # whatever it is, others are waiting for their turn
+                logger.error("Filters of tenant %s could not be asked: %s", tenant, type(error).__name__)
+                continue
+            settled = settled or decided.settled > 0
+            if decided.deliveries:
+                _dispatcher.wake()
+            if time.monotonic() > until:
+                undecided_models.wake()
+                return
+
+
 @shared_task(name="deliveries.tasks.forget_replays")
 def forget_replays() -> None:
     """Replays that ended are kept as long as the portal keeps anything."""
@@ -71,6 +103,8 @@ def sweep() -> None:
     """Every second: what no wake-up was heard for, and what has become due."""
     if replaying.is_due():
         replay_models.wake()  # a task of its own: the sweep does not wait for its batches
+    if deciding.is_due():
+        undecided_models.wake()  # nor for what filters take
     if routing.is_due() or bundles.is_due():
         route()
     with system_scope():
@@ -81,14 +115,15 @@ def sweep() -> None:
 
 @worker_process_init.connect
 def start_fresh(**kwargs) -> None:
-    """A forked worker has no threads: it needs a dispatcher of its own."""
-    global _dispatcher
-    _dispatcher = Dispatcher()
+    """A forked worker has no threads: it needs a dispatcher of its own. And nobody shares a process that asks."""
+    global _dispatcher, _evaluator
+    _dispatcher, _evaluator = Dispatcher(), Evaluator()
 
 
 @worker_process_shutdown.connect
 def finish_what_is_under_way(**kwargs) -> None:
     _dispatcher.stop(STOP_SECONDS)
+    _evaluator.close()
 
 
 @worker_ready.connect

@@ -1,5 +1,6 @@
 """The endpoints of subscriptions. Each verb lives on the model; here it is allowed and told of."""
 
+import logging
 from datetime import timedelta
 
 from django.db.models import Prefetch, Q
@@ -7,9 +8,11 @@ from django_filters import rest_framework as filters
 from drf_spectacular.utils import OpenApiExample, extend_schema, extend_schema_view
 from rest_framework import mixins, status
 from rest_framework.decorators import action
-from rest_framework.exceptions import Throttled
+from rest_framework.exceptions import APIException, Throttled
 from rest_framework.response import Response
 
+from subscriptions.choice_serializers import ChoiceTrialSerializer, TryChoiceSerializer
+from subscriptions.evaluator import OutOfOrder
 from subscriptions.models import SigningSecret, Subscription, TooManyConfirmations, WrongState
 from subscriptions.serializers import (
     HIDDEN,
@@ -22,12 +25,22 @@ from subscriptions.serializers import (
     SubscriptionWriteSerializer,
     told,
 )
+from subscriptions.trying import Busy, try_choice
 from tenants.openapi import TOO_MANY
 from tenants.permissions import Permission
 from tenants.problems import Conflict
-from tenants.viewsets import TenantViewSet, changes
+from tenants.viewsets import TenantViewSet, changes, plain
 
+logger = logging.getLogger(__name__)
 NO_STORE = {"Cache-Control": "no-store"}
+
+
+class FiltersOutOfOrder(APIException):
+    """The process that asks expressions does not start. Nothing can be said about a filter."""
+
+    status_code = 503
+    default_detail = "Filters cannot be tried or saved just now. Try again later."
+    default_code = "filters_out_of_order"
 
 
 class SubscriptionFilter(filters.FilterSet):
@@ -92,6 +105,7 @@ class SubscriptionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixi
         "enable": Permission.CONFIGURE,
         "send_confirmation": Permission.OPERATE,
         "test": Permission.OPERATE,
+        "try_filter": Permission.CONFIGURE,
     }
 
     def get_queryset(self):
@@ -107,6 +121,11 @@ class SubscriptionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixi
         elif isinstance(exc, TooManyConfirmations):
             wait, exc = exc.wait, Throttled(detail=str(exc))
             exc.wait = max(1, round(wait + 0.5))
+        elif isinstance(exc, Busy):
+            exc = Throttled(wait=5, detail="Others are trying their filters just now. Try again in a few seconds.")
+        elif isinstance(exc, OutOfOrder):
+            logger.error("%s", exc)
+            exc = FiltersOutOfOrder()
         return super().handle_exception(exc)
 
     def create(self, request):
@@ -118,7 +137,7 @@ class SubscriptionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixi
         shown = {name: value for name, value in fields.items() if name not in HIDDEN and value != {}}
         shown |= {"header_names": list(subscription.header_names)}
         # Pairs of old and new: a bare list of two event types would be read as one.
-        self.audit("subscription.created", subscription, {name: [None, value] for name, value in shown.items()})
+        self.audit("subscription.created", subscription, {name: [None, plain(value)] for name, value in shown.items()})
         subscription.key = key
         return Response(
             RevealedSubscriptionSerializer(subscription).data,
@@ -145,6 +164,29 @@ class SubscriptionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixi
         """What was sent stays in the log; secrets, URL and headers are destroyed."""
         subscription.delete()
         self.audit("subscription.deleted", subscription)
+
+    @extend_schema(
+        summary="Try a choice against the latest events",
+        request=TryChoiceSerializer,
+        responses={200: ChoiceTrialSerializer, **TOO_MANY},
+        examples=[
+            OpenApiExample(
+                "Large orders of one shop",
+                {"event_types": ["order.*"], "filter": "payload.amount > 1000 && event.source == 'Shop'"},
+                request_only=True,
+            )
+        ],
+    )
+    @action(detail=False, methods=["post"], url_path="try-filter", filter_backends=[], pagination_class=None)
+    def try_filter(self, request):
+        """What event types, severity, sources, sites and filter would make of the latest 50 events. Nothing is kept.
+
+        In bounded time: where that is up, `is_whole` is false. A wrong expression is a 400 that says where.
+        """
+        asked = TryChoiceSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        given = {"event_types": ["*"]} | asked.validated_data
+        return Response(ChoiceTrialSerializer(try_choice(Subscription(tenant=self.tenant, **given))).data)
 
     @extend_schema(
         summary="Send another confirmation link to a subscription",

@@ -15,7 +15,7 @@ not stand for their first segment: whoever asks for `*` wants events, not news a
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 MAX_TYPE_LENGTH = 128
 MAX_PATTERNS = 100
@@ -76,6 +76,18 @@ def severity_at_least(minimum: str, severity: str | None) -> bool:
     if minimum not in SEVERITIES:
         raise ValueError(f"There is no severity {minimum!r}.")
     return _rank(severity) >= _rank(minimum)
+
+
+def among(chosen: Collection[object], belongs_to: object, event_type: str) -> bool:
+    """Whether an event is of a chosen source, or of a chosen site; none chosen stands for all, and for none at all.
+
+    An operational event that belongs to none is not narrowed: it was asked for by name.
+    """
+    if not chosen:
+        return True
+    if belongs_to is None:
+        return event_type.partition(".")[0] == OPERATIONAL
+    return belongs_to in chosen
 
 
 def _matches(pattern: Sequence[str], segments: Sequence[str]) -> bool:

@@ -130,6 +130,14 @@ class Subscription(TenantOwned):
     url = Sealed()
     event_types = ArrayField(models.CharField(max_length=128), default=list)
     min_severity = models.CharField(max_length=6, choices=Severity.choices, default=Severity.LOW)
+    # Empty stands for all. Ids of what was deleted stay: without them the choice would be wider.
+    sources = ArrayField(models.UUIDField(), default=list)
+    sites = ArrayField(models.UUIDField(), default=list)
+    filter = models.TextField(blank=True, default="")
+    # Events that the filter said nothing of, since it was last changed; and of the last such event, what was wrong.
+    filter_errors = models.PositiveBigIntegerField(default=0, editable=False)
+    filter_error = models.CharField(max_length=300, blank=True, default="", editable=False)
+    filter_error_event = models.UUIDField(null=True, editable=False)
     headers = SealedJSON(null=True)
     header_names = ArrayField(models.CharField(max_length=100), default=list, editable=False)
     verification = models.CharField(max_length=10, choices=Verification.choices, default=Verification.LINK)
@@ -294,6 +302,8 @@ class Subscription(TenantOwned):
 
     def configure(self, *, headers: dict[str, str] | None = None, **fields) -> None:
         """Change name, event types and the like; headers as a whole. The URL has its own verb."""
+        if fields.get("filter", self.filter) != self.filter:
+            fields |= {"filter_errors": 0, "filter_error": "", "filter_error_event": None}
         for name, value in fields.items():
             setattr(self, name, value)
         if headers is not None:

@@ -6,7 +6,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from egress.guard import UrlRefused
-from subscriptions.filters import clean_patterns
+from subscriptions.choice_serializers import ChoiceFields, FilterErrorsSerializer
 from subscriptions.headers import HeadersRefused, clean_headers, in_common
 from subscriptions.messages import SHAPES
 from subscriptions.models import SigningSecret, Subscription
@@ -77,6 +77,7 @@ class SubscriptionSerializer(serializers.ModelSerializer):
             "receiver that only knows the previous one cannot verify any more."
         ),
     )
+    filter_errors = FilterErrorsSerializer(source="*", read_only=True)
     secrets = serializers.SerializerMethodField(help_text="What signs now, newest first.")
 
     class Meta:
@@ -92,6 +93,10 @@ class SubscriptionSerializer(serializers.ModelSerializer):
             "confirmation_expires_at",
             "event_types",
             "min_severity",
+            "sources",
+            "sites",
+            "filter",
+            "filter_errors",
             "header_names",
             "verification",
             "signing",
@@ -170,7 +175,7 @@ class RevealedSubscriptionSerializer(SubscriptionSerializer):
         return SnippetSerializer(verifiers, many=True).data
 
 
-class SubscriptionWriteSerializer(KnownFieldsOnly, serializers.ModelSerializer):
+class SubscriptionWriteSerializer(KnownFieldsOnly, ChoiceFields, serializers.ModelSerializer):
     """What people set. The signing scheme is chosen once: its secrets have its form, and messages
     that are on their way are signed as it says."""
 
@@ -178,11 +183,6 @@ class SubscriptionWriteSerializer(KnownFieldsOnly, serializers.ModelSerializer):
         write_only=True,
         max_length=2048,
         help_text="https, a public name. Changing it asks the receiver to confirm anew.",
-    )
-    event_types = serializers.ListField(
-        child=serializers.CharField(max_length=200),
-        required=False,
-        help_text="Types or patterns such as user.*; none stands for all.",
     )
     headers = serializers.DictField(
         child=serializers.CharField(allow_blank=True, trim_whitespace=False),
@@ -213,6 +213,9 @@ class SubscriptionWriteSerializer(KnownFieldsOnly, serializers.ModelSerializer):
             "hint",
             "event_types",
             "min_severity",
+            "sources",
+            "sites",
+            "filter",
             "headers",
             "signing",
             "signing_options",
@@ -233,12 +236,6 @@ class SubscriptionWriteSerializer(KnownFieldsOnly, serializers.ModelSerializer):
         except UrlRefused as refused:
             raise serializers.ValidationError(refused.sentence, refused.code) from None
         return url
-
-    def validate_event_types(self, patterns: list[str]) -> list[str]:
-        try:
-            return clean_patterns(patterns)
-        except ValueError as error:
-            raise serializers.ValidationError(str(error)) from None
 
     def validate_headers(self, headers: dict[str, str]) -> dict[str, str]:
         try:

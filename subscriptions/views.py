@@ -9,15 +9,17 @@ from django.views.decorators.http import require_GET
 from django_htmx.http import HTMX_STOP_POLLING
 
 from events.models import Event
+from sources.models import Source
 from subscriptions import snippets
 from subscriptions.api import SubscriptionFilter
 from subscriptions.messages import CONFIRMATION_TYPE, SHAPES
 from subscriptions.models import Notice, Subscription
 from subscriptions.policies import POLICIES
 from subscriptions.signing import SCHEMES, Scheme
+from subscriptions.trying import EVENTS
 from tenants.actors import Actor
 from tenants.addresses import client_address
-from tenants.models import AuditEntry
+from tenants.models import AuditEntry, Site
 from tenants.pages import requires
 from tenants.pagination import page_of
 from tenants.permissions import Permission
@@ -28,6 +30,12 @@ from vault.credentials import DEFAULT_OVERLAP, OVERLAPS
 RECENT_EVENTS = 500  # how far back the create page looks for event types to propose
 # Tabs that the answer of the API fills; those that it has nothing for are not shown.
 PLACEHOLDERS = [{"label": label, "code": f"{{snippets.{place}.code}}"} for place, label in enumerate(snippets.LABELS)]
+FILTER_EXAMPLES = (
+    "payload.amount > 1000",
+    'payload.customer.country in ["CH", "AT", "DE"]',
+    'has(payload.items) && payload.items.exists(item, item.sku.startsWith("A-"))',
+    'event.source == "Shop" || event.severity == "high"',
+)
 EXAMPLE_TYPES = ("*", "login.*", "*.failed", "order.created")
 STATE_KIND = {"pending": "warn", "idle": "ok", "disabled": "bad"}
 OPTION_LABELS = {
@@ -63,7 +71,7 @@ def subscriptions(request: HttpRequest) -> HttpResponse:
 
 @requires(Permission.CONFIGURE)
 def subscription_create(request: HttpRequest) -> HttpResponse:
-    context = _choices() | {
+    context = _choices(request) | {
         "confirmation": CONFIRMATION_EXAMPLE,
         "url_help": _url_help(),
         "placeholders": PLACEHOLDERS,
@@ -81,6 +89,7 @@ def subscription(request: HttpRequest, pk) -> HttpResponse:
         request,
         "subscriptions/subscription_detail.html",
         _state_of(found)
+        | _chosen(request, found)
         | {
             "secrets": secrets,
             "overlap_ends": max((one.expires_at for one in secrets if one.expires_at), default=None),
@@ -101,7 +110,7 @@ def subscription(request: HttpRequest, pk) -> HttpResponse:
 def subscription_edit(request: HttpRequest, pk) -> HttpResponse:
     found = _find(pk)
     scheme = found.scheme
-    context = _choices() | {
+    context = _choices(request, found) | {
         "subscription": found,
         "scheme": scheme,
         "options": _option_fields(scheme, scheme.defaults() | found.signing_options),
@@ -202,7 +211,7 @@ def _url_help() -> str:
     return " ".join([*rules, "It is hidden once the subscription is created."])
 
 
-def _choices() -> dict:
+def _choices(request: HttpRequest, found: Subscription | None = None) -> dict:
     recent = _recent_types()
     usual, *others = SCHEMES.values()
     return {
@@ -211,9 +220,35 @@ def _choices() -> dict:
         "optional_fields": [(scheme.name, _option_fields(scheme, scheme.defaults())) for scheme in others],
         "shape_groups": _shape_groups(),
         "policies": [(one.name, one.title, one.summary) for one in POLICIES.values()],
+        "source_options": _source_options(request, found),
+        "site_options": _options(Site.objects.all(), found.sites if found else [], "a deleted site"),
         "severities": [("low", "Low: every event"), ("medium", "Medium and high"), ("high", "High only")],
         "proposed": recent or EXAMPLE_TYPES,
+        "rows_to_fill": range(EVENTS),
+        "filter_examples": FILTER_EXAMPLES,
         "proposed_label": "Received lately:" if recent else "For example:",
+    }
+
+
+def _source_options(request: HttpRequest, found: Subscription | None) -> list[tuple[str, str]]:
+    visible = Source.objects.present().visible_to(request.actor)
+    return _options(visible, found.sources if found else [], "a deleted source")
+
+
+def _options(present, chosen: list, gone: str) -> list[tuple[str, str]]:
+    """To choose from, by name. What was chosen and is gone stays, or saving the form would widen the choice."""
+    names = {str(pk): name for pk, name in present.order_by("name").values_list("pk", "name")}
+    return [*names.items(), *((str(pk), f"{gone} (…{str(pk)[-8:]})") for pk in chosen if str(pk) not in names)]
+
+
+def _chosen(request: HttpRequest, found: Subscription) -> dict[str, list[str]]:
+    """The names of chosen sources and sites; of those that are gone, or not for this reader's eyes, what they are."""
+    visible = Source.objects.visible_to(request.actor).filter(pk__in=found.sources)
+    sources = {one.pk: f"{one.name} (deleted)" if one.deleted_at else one.name for one in visible}
+    sites = dict(Site.objects.filter(pk__in=found.sites).values_list("pk", "name"))
+    return {
+        "chosen_sources": [sources.get(pk, "a source that you may not see") for pk in found.sources],
+        "chosen_sites": [sites.get(pk, "a deleted site") for pk in found.sites],
     }
 
 

@@ -69,9 +69,12 @@ def changes(instance, validated: dict, *, hidden: frozenset[str] = frozenset()) 
         if field in hidden:
             difference[field] = "changed"
         elif (old := getattr(instance, field, None)) != new:
-            difference[field] = [_plain(old), _plain(new)]
+            difference[field] = [plain(old), plain(new)]
     return difference
 
 
-def _plain(value):
-    return value if isinstance(value, (str, int, float, bool, list, dict, type(None))) else str(value)
+def plain(value):
+    """The value as the audit log can keep it."""
+    if isinstance(value, list):
+        return [plain(one) for one in value]
+    return value if isinstance(value, (str, int, float, bool, dict, type(None))) else str(value)

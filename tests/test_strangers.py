@@ -76,6 +76,12 @@ BODIES: dict[tuple[str, str], Callable] = {
     ("api_replay-count", "post"): lambda world: {"subscription": str(world.subscription.pk), "kind": "deliveries"},
     ("api_delivery-cancel-pending", "post"): lambda world: {"subscription": str(world.subscription.pk)},
     ("api_delivery-count-pending", "post"): lambda world: {"subscription": str(world.subscription.pk)},
+    ("api_subscription-list", "post"): lambda world: {
+        "name": "Ours",
+        "url": "https://receiver.example/",
+        "sources": [str(world.source.pk)],
+    },
+    ("api_subscription-try-filter", "post"): lambda world: {"sites": [str(world.site.pk)]},
     ("api-event-list", "post"): lambda world: {"type": "order.paid", "payload": {}, "site": str(world.site.pk)},
 }
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 from django.utils import timezone
 
-from deliveries.models import Attempt, Delivery, Outbox, Replay
+from deliveries.models import Attempt, Delivery, Outbox, Replay, Undecided
 from events.models import Alarm, AlarmEpisode, AlarmMail, Bundle, Event, Inbox, OnceKey, Receipt
 from events.schema_models import Schema
 from sources.models import Source, SourceCredential
@@ -75,6 +75,7 @@ def fill(tenant: Tenant, mark: str = "Name") -> SimpleNamespace:
     )
     AlarmMail.objects.create(**own, episode=episode, user=membership.user, moment="opened", due_at=due_at)
     Outbox.objects.create(**own, delivery=delivery, subscription=subscription, due_at=due_at)
+    Undecided.objects.create(**own, event=event, subscription=subscription)
     return SimpleNamespace(
         tenant=tenant, site=site, invitation=invitation, key=key, entry=entry, source=source,
         subscription=subscription, notice=notice, receipt=receipt, event=event, delivery=delivery, attempt=attempt,

@@ -180,6 +180,21 @@
     if (said) toast(said);
   }
 
+  // A question about some of what a form holds, before it is sent.
+  async function ask(button) {
+    const { form, dataset } = button, panel = $(dataset.fillInto);
+    clearErrors(form);
+    const held = collect(form);
+    const body = Object.fromEntries(dataset.askFields.split(" ").filter((name) => name in held).map((name) => [name, held[name]]));
+    button.disabled = true;
+    button.setAttribute("aria-busy", "true");
+    const { data, problem } = await call(dataset.ask, "POST", body);
+    button.disabled = false;
+    button.removeAttribute("aria-busy");
+    panel.hidden = true;
+    if (problem) showErrors(form, problem); else fillPart(panel, data);
+  }
+
   // ── The reveal-once panel ────────────────────────────────────────────────────────────────────────────────────────
   // `guarded` is the panel whose secret nobody has stored yet. The secret lives in that panel's text and nowhere else.
   let guarded = null;
@@ -383,6 +398,7 @@
     "[data-copy], [data-copy-target]": (button) => copy(button),
     "[data-copy-api]": copyFromApi,
     "button[data-api]": (button) => act(button, button.dataset.body ? JSON.parse(button.dataset.body) : undefined),
+    "[data-ask]": ask,
     "[data-dialog]": (button) => $(button.dataset.dialog).showModal(),
     "[data-dialog-close]": (button) => button.closest("dialog").close(),
     "[data-reveal-done]": (button) => finishReveal(button.closest("[data-reveal-panel]")),
