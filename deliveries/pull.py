@@ -57,7 +57,8 @@ class Answer:
 def poll(subscription_id: UUID, after: int | None, limit: int, at: datetime | None = None) -> Answer:
     """The first `limit` messages after what was acknowledged. Raises WrongState, UnknownCursor."""
     at = at or timezone.now()
-    subscription = Subscription.objects.select_for_update(no_key=True).get(pk=subscription_id)
+    rows = Subscription.objects.select_for_update(no_key=True).defer("url", "headers")
+    subscription = rows.get(pk=subscription_id)
     if subscription.deleted_at or not subscription.is_polled:
         raise WrongState("This subscription's messages are posted to its URL: they cannot be polled.")
     if subscription.state != Subscription.State.IDLE:
@@ -87,7 +88,7 @@ def _take(subscription: Subscription, limit: int, at: datetime) -> tuple[list[Po
     """What to answer, with its places given, and whether there is more."""
     rows = pull_queue.first(subscription.pk, limit + 1)
     is_left, rows = len(rows) > limit, rows[:limit]
-    deliveries = _load([delivery_id for delivery_id, _ in rows])
+    deliveries = _load(subscription, [delivery_id for delivery_id, _ in rows])
     secrets = SigningSecret.objects.live_for([subscription.pk], at)[subscription.pk]
     if subscription.scheme.signs and not secrets:
         raise WrongState("The subscription's signing secret cannot be read: nothing can be signed.")
@@ -118,11 +119,13 @@ def _take(subscription: Subscription, limit: int, at: datetime) -> tuple[list[Po
     return messages, is_left
 
 
-def _load(ids: list[UUID]) -> dict[UUID, Delivery]:
+def _load(subscription: Subscription, ids: list[UUID]) -> dict[UUID, Delivery]:
     # Events by their ids in a query of their own, which only reads the partitions of these; a join reads all.
     events = Prefetch("event", Event.objects.defer("data"))
-    found = Delivery.objects.select_related("subscription", "notice").prefetch_related(events).in_bulk(ids)
+    found = Delivery.objects.select_related("notice").prefetch_related(events).in_bulk(ids)
     load_whole_posts(found.values())
+    for delivery in found.values():
+        delivery.subscription = subscription
     return found
 
 

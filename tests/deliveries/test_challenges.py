@@ -4,6 +4,7 @@ import json
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 from standardwebhooks import Webhook
 
@@ -11,12 +12,14 @@ from deliveries import outbox
 from deliveries.models import Attempt, Delivery, Outbox
 from deliveries.results import record
 from deliveries.routing import route
-from deliveries.sending import MASK, Sending
+from deliveries.sending import MASK, Sending, load
 from egress.client import Outcome
 from subscriptions import challenges
 from subscriptions.models import Notice, Subscription
 from tenants.scope import system_scope, tenant_scope
+from tests.meanwhile import meanwhile
 from tests.receiver import Answer
+from tests.subscriptions.test_concurrency import at_once
 
 CHALLENGE = Subscription.Verification.CHALLENGE
 DAY = timedelta(hours=24)
@@ -206,8 +209,6 @@ def test_the_value_is_sealed_in_the_database(challenged, cast):
     with system_scope():
         (notice,) = subscription.notices.all()
         value = notice.payload["challenge"]
-        from django.db import connection
-
         with connection.cursor() as cursor:
             cursor.execute("SELECT payload FROM subscriptions_notice WHERE id = %s", [notice.pk])
             assert value.encode() not in bytes(cursor.fetchone()[0])
@@ -380,8 +381,6 @@ def test_an_answer_to_the_old_url_proves_nothing_of_the_new(challenged, deliver,
 
 def claim_all() -> list[Sending]:
     """Every due delivery, claimed and read as a dispatcher does before it sends."""
-    from deliveries.sending import load
-
     with system_scope():
         claims = outbox.claim(100)
     return [sending for sending, _ in load(claims)]
@@ -408,6 +407,16 @@ def test_a_right_answer_does_not_bring_back_what_was_stopped_meanwhile(challenge
     after = now(subscription)
     assert after.challenged_at is None
     assert after.describe_state() == {"disable": "disabled", "delete": "deleted"}[act]
+
+
+def test_one_that_was_disabled_meanwhile_is_not_challenged(challenged, deliver, receiver, cast):
+    subscription, _ = challenged()
+    route()
+    with tenant_scope(cast.tenant.pk):
+        Subscription.objects.get(pk=subscription.pk).disable("By a test.")
+    deliver()
+    assert receiver.posted == []
+    assert [one.status for one in deliveries("challenge")] == ["cancelled"]
 
 
 @pytest.mark.parametrize("right_comes", ["first", "last"])
@@ -458,8 +467,6 @@ def test_what_a_superseded_challenge_asked_is_not_sent_any_more(challenged, deli
 @pytest.mark.spec("N2")
 @pytest.mark.django_db(transaction=True)
 def test_two_workers_that_hold_at_once_ask_once(proven, happen, cast):
-    from tests.subscriptions.test_concurrency import at_once
-
     subscription = proven()
     age(subscription)
     for _ in range(2):
@@ -467,8 +474,6 @@ def test_two_workers_that_hold_at_once_ask_once(proven, happen, cast):
     route()
 
     def work():
-        from deliveries.sending import load
-
         with system_scope():
             claims = outbox.claim(1)
         return len(claims), list(load(claims))
@@ -483,9 +488,6 @@ def test_two_workers_that_hold_at_once_ask_once(proven, happen, cast):
 @pytest.mark.django_db(transaction=True)
 def test_what_is_claimed_while_the_answer_is_written_is_not_left_waiting(proven, happen, cast):
     """Held on what was true a moment ago, it would wait for an answer that has come already."""
-    from deliveries.sending import load
-    from tests.meanwhile import meanwhile
-
     subscription = proven()
     age(subscription)
     happen()

@@ -18,6 +18,8 @@ from events.models import Event, Inbox
 from subscriptions.models import Subscription
 from tenants.ids import lowest_uuid7
 from tenants.scope import system_scope, tenant_scope
+from tests.meanwhile import meanwhile
+from tests.subscriptions.test_concurrency import at_once
 
 LIST = "/api/v1/subscriptions/"
 
@@ -287,10 +289,55 @@ def make_event(tenant, number) -> Event:
         )
 
 
+def test_what_comes_late_gets_a_later_place_than_what_was_handed_out(polled, events, poll, cast):
+    subscription, _ = polled()
+    late, early = events(2)
+    put_back = take_from_queue(late)
+    poll(subscription)
+    put_back()
+    answer = poll(subscription)
+    assert [(one["id"], one["cursor"]) for one in answer["messages"]] == [(early, "1"), (late, "2")]
+    poll(subscription, after="1")
+    assert ids(poll(subscription)) == [late]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_poll_waits_for_the_one_before_to_give_its_places(polled, events, cast):
+    """Both would give the first place away, and acknowledging the one would take the other's message along, unread."""
+    subscription, _ = polled()
+    late, early = events(2)
+    put_back = take_from_queue(late)
+
+    def first():
+        pull.poll(subscription.pk, None, 10)
+        thread = threading.Thread(target=lambda: (put_back(), connection.close()))
+        thread.start()
+        thread.join(timeout=20)
+
+    def second():
+        with tenant_scope(cast.tenant.pk):
+            return pull.poll(subscription.pk, None, 10)
+
+    answer = meanwhile(cast.tenant.pk, first, second)
+    assert [(one.delivery.message_id, one.cursor) for one in answer.messages] == [(early, 1), (late, 2)]
+
+
+def take_from_queue(event_id: str):
+    """As if the transaction that routed it were still open; calling what is returned commits it."""
+    with system_scope():
+        row = PullQueue.objects.get(delivery__event_id=event_id)
+        kept = {"delivery_id": row.delivery_id, "tenant_id": row.tenant_id, "subscription_id": row.subscription_id}
+        row.delete()
+
+    def put_back():
+        with system_scope():
+            PullQueue.objects.create(**kept)
+
+    return put_back
+
+
 @pytest.mark.django_db(transaction=True)
 def test_two_polls_at_once_give_every_message_one_place(polled, happen, cast):
-    from tests.subscriptions.test_concurrency import at_once
-
     subscription, _ = polled()
     for _ in range(20):
         happen()
@@ -314,6 +361,8 @@ def test_what_was_cancelled_is_not_answered(polled, events, poll, api):
     with system_scope():
         first = Delivery.objects.get(event_id=made[0])
     assert api("member").post(f"/api/v1/deliveries/{first.pk}/cancel/").status_code == 200
+    with system_scope():
+        assert PullQueue.objects.count() == 1
     assert ids(poll(subscription)) == made[1:]
 
 
