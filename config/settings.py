@@ -331,6 +331,7 @@ CELERY_BEAT_SCHEDULE = {
     "retention": {"task": "events.tasks.retention", **_HOURLY},
     "ended secrets": {"task": "sources.tasks.destroy_ended_secrets", **_HOURLY},
     "old replays": {"task": "deliveries.tasks.forget_replays", **_HOURLY},
+    "unpolled": {"task": "deliveries.tasks.forget_polled", **_HOURLY},
     "old notices": {"task": "subscriptions.tasks.forget", **_HOURLY},
 }
 

@@ -2,19 +2,21 @@
 
 import json
 from collections.abc import Iterable
+from types import ModuleType
 
 from django.db import connection, models, transaction
 from django.db.models import Prefetch, prefetch_related_objects
 from django.utils import timezone
 
-from deliveries import outbox
+from deliveries import outbox, pull_queue
 from deliveries.outbox import Counted
+from deliveries.pull_models import PullQueue
 from deliveries.replay_models import Replay, why_not_sent
 from deliveries.undecided_models import Undecided
 from events.models import MATERIAL, Event, Receipt
 from events.partitions import Partitioned
 from events.wakeup import DISPATCH, wake_on_commit
-from subscriptions import messages
+from subscriptions import challenges, messages
 from subscriptions.messages import Message
 from subscriptions.models import Notice, Subscription, WrongState
 from subscriptions.signing import stamp
@@ -22,7 +24,7 @@ from tenants.ids import time_of
 from tenants.models import Tenant
 from tenants.scope import ScopedManager
 
-__all__ = ["Attempt", "Delivery", "Outbox", "Replay", "Undecided", "of_event", "of_notice"]
+__all__ = ["Attempt", "Delivery", "Outbox", "PullQueue", "Replay", "Undecided", "of_event", "of_notice"]
 
 CANCEL_BATCH = 1000
 MAX_CANCELLED = 20_000  # at once: who asks waits for it
@@ -38,9 +40,17 @@ MEANINGS = {
 
 class DeliveryQuerySet(models.QuerySet):
     def enqueue_all(self, deliveries: "list[Delivery]") -> "list[Delivery]":
-        """Keep new deliveries, each with its outbox row, due now. The caller's transaction makes them visible."""
+        """Keep new deliveries, each with its outbox row, due now, or in the queue of what is polled.
+
+        The caller's transaction makes them visible.
+        """
         self.bulk_create(deliveries)
-        outbox.put([(delivery.pk, delivery.tenant_id, delivery.subscription_id) for delivery in deliveries])
+        posted, polled = [], []
+        for delivery in deliveries:
+            rows = polled if delivery.subscription.is_polled else posted
+            rows.append((delivery.pk, delivery.tenant_id, delivery.subscription_id))
+        outbox.put(posted)
+        pull_queue.put(polled)
         return deliveries
 
     def enqueue(self, delivery: "Delivery") -> "Delivery":
@@ -52,7 +62,7 @@ class DeliveryQuerySet(models.QuerySet):
     def count_pending(self, subscription: Subscription) -> Counted:
         """How many deliveries `cancel_pending` would cancel. Raises WrongState."""
         _refuse_unconfirmed(subscription)
-        return outbox.count_of(subscription.pk, MAX_COUNTED)
+        return queue_of(subscription).count_of(subscription.pk, MAX_COUNTED)
 
     @transaction.atomic
     def cancel_pending(self, subscription: Subscription, reason: str) -> int:
@@ -63,14 +73,15 @@ class DeliveryQuerySet(models.QuerySet):
         """
         _refuse_unconfirmed(subscription)
         cancelled = 0
-        while cancelled < MAX_CANCELLED and (ids := outbox.take_out(subscription.pk, CANCEL_BATCH)):
+        queue = queue_of(subscription)
+        while cancelled < MAX_CANCELLED and (ids := queue.take_out(subscription.pk, CANCEL_BATCH)):
             self.filter(pk__in=ids, status=Delivery.Status.PENDING).update(**_cancelled(reason))
             cancelled += len(ids)
         return cancelled
 
 
 class Delivery(Partitioned):
-    """One message to one subscription: of an event, or of a notice (a test, a confirmation link).
+    """One message to one subscription: of an event, or of a notice (a test, a confirmation link, a challenge).
 
     Its body is frozen by what it is made of: an unchanging event or notice, and the shape noted here.
     """
@@ -91,6 +102,7 @@ class Delivery(Partitioned):
         EVENT = "event"
         TEST = "test"
         CONFIRMATION = "confirmation", "Confirmation link"
+        CHALLENGE = "challenge"
 
     subscription = models.ForeignKey(Subscription, related_name="+", **MATERIAL)
     event = models.ForeignKey(Event, null=True, related_name="+", **MATERIAL)
@@ -138,6 +150,8 @@ class Delivery(Partitioned):
             return messages.confirmation(
                 self.shape, url, self.notice.created_at, message_id=self.message_id, owner=str(self.tenant_id)
             )
+        if self.kind == self.Kind.CHALLENGE:  # whatever the shape: N1 has its own
+            return Message(challenges.body(self.notice.payload["challenge"]), messages.JSON)
         if self.kind == self.Kind.TEST:
             return messages.build(
                 self.shape,
@@ -171,15 +185,22 @@ class Delivery(Partitioned):
     def shown_body(self) -> tuple[bytes, str] | None:
         """What the latest attempt sent, and its Content-Type; None where that is secret or no longer kept.
 
-        A confirmation link is a secret of its receiver, used or not. S4 carries each attempt's own timestamp.
+        A confirmation link is a secret of its receiver, used or not; a challenge is one until it has ended. S4 carries
+        each attempt's own timestamp.
         """
         made_of = self.notice if self.event_id is None else self.event
-        if self.kind == self.Kind.CONFIRMATION or made_of is None:
+        if self.is_secret or made_of is None:
             return None
         message, last = self.message(), self.attempts.last()
         if self.signing == "timestamped_body" and last is not None:
             return stamp(message.body, int(last.signed_at.timestamp())), message.content_type
         return message.body, message.content_type
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether what it says is shown to nobody."""
+        is_asked = self.kind == self.Kind.CHALLENGE and self.status == self.Status.PENDING
+        return is_asked or self.kind == self.Kind.CONFIRMATION
 
     @property
     def attempts(self):
@@ -195,7 +216,7 @@ class Delivery(Partitioned):
         if self.kind != self.Kind.EVENT:
             return (
                 None,
-                "Tests and confirmation links are sent anew from the subscription, not resent.",
+                "Tests, confirmation links and challenges are sent anew from the subscription, not resent.",
             )
         if why_not := why_not_sent(subscription):
             return None, why_not
@@ -211,9 +232,15 @@ class Delivery(Partitioned):
         pending = Delivery.objects.filter(pk=self.pk, status=self.Status.PENDING)
         if pending.exists():
             Outbox.objects.filter(delivery_id=self.pk).delete()  # first, as in `cancel_pending`
+            PullQueue.objects.filter(delivery_id=self.pk).delete()
         changed = pending.update(**_cancelled(reason))
         self.refresh_from_db(fields=["status", "reason", "next_attempt_at", "completed_at"])
         return bool(changed)
+
+
+def queue_of(subscription: Subscription) -> ModuleType:
+    """Where its pending deliveries wait. Both can count, take out, and say what is still there."""
+    return pull_queue if subscription.is_polled else outbox
 
 
 def load_whole_posts(deliveries: Iterable[Delivery]) -> None:
@@ -237,7 +264,8 @@ def _cancelled(reason: str) -> dict:
 
 def _refuse_unconfirmed(subscription: Subscription) -> None:
     if subscription.state == Subscription.State.PENDING:
-        raise WrongState("While it is pending nothing but its confirmation link waits: that is not cancelled.")
+        what = subscription.get_verification_display().lower()
+        raise WrongState(f"While it is pending nothing but its {what} waits: that is not cancelled.")
 
 
 def of_event(event: Event, subscription: Subscription) -> Delivery:
@@ -251,7 +279,7 @@ def of_event(event: Event, subscription: Subscription) -> Delivery:
         message_id=str(event.pk),
         shape=subscription.shape,
         signing=subscription.signing,
-        next_attempt_at=timezone.now(),
+        next_attempt_at=None if subscription.is_polled else timezone.now(),
     )
 
 
@@ -266,7 +294,7 @@ def of_notice(notice: Notice) -> Delivery:
         message_id=str(notice.pk),
         shape=notice.subscription.shape,
         signing=notice.subscription.signing,
-        next_attempt_at=timezone.now(),
+        next_attempt_at=None if notice.subscription.is_polled else timezone.now(),
     )
 
 

@@ -113,6 +113,41 @@ def put_off(claims: Sequence[Claim], delays: Sequence[float]) -> dict[uuid.UUID,
         return dict(cursor.fetchall())
 
 
+def hold(claims: Sequence[Claim], longest: timedelta) -> dict[uuid.UUID, datetime]:
+    """Give claims back unused, to wait for `release`. Returns the deliveries that were still ours, with their time.
+
+    The subscription's own id as the token marks them: no claimer ever draws that.
+    """
+    if not claims:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE deliveries_outbox AS outbox
+            SET due_at = clock_timestamp() + %s, lease_token = outbox.subscription_id,
+                attempt = greatest(outbox.attempt - 1, 0)
+            FROM unnest(%s::uuid[], %s::uuid[]) AS ours(delivery_id, token)
+            WHERE outbox.delivery_id = ours.delivery_id AND outbox.lease_token = ours.token
+            RETURNING outbox.delivery_id, outbox.due_at
+            """,
+            [longest, [claim.delivery_id for claim in claims], [claim.token for claim in claims]],
+        )
+        return dict(cursor.fetchall())
+
+
+def release(subscription_id: uuid.UUID) -> int:
+    """Make due what is held for this subscription. Returns how many these were."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE deliveries_outbox SET due_at = clock_timestamp(), lease_token = NULL
+            WHERE subscription_id = %s AND lease_token = %s
+            """,
+            [subscription_id, subscription_id],
+        )
+        return cursor.rowcount
+
+
 def still_there(deliveries: Sequence[uuid.UUID]) -> list[uuid.UUID]:
     """Those that have not ended yet: they wait for an attempt, or are under way."""
     if not deliveries:

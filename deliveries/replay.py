@@ -25,9 +25,8 @@ from django.db import Error
 from django.db.models.functions import Now
 from django.http import QueryDict
 
-from deliveries import outbox
 from deliveries.filters import DeliveryFilter
-from deliveries.models import Delivery, Undecided, of_event
+from deliveries.models import Delivery, Undecided, of_event, queue_of
 from deliveries.outbox import Counted
 from deliveries.replay_models import Replay, why_not_sent
 from deliveries.routing import ASKED, wants
@@ -115,7 +114,7 @@ def _step(replay: Replay) -> int:
     if why_not := why_not_sent(replay.subscription):
         replay.end(Replay.State.FAILED, why_not)
         return 0
-    replay.waiting = outbox.still_there(replay.waiting)
+    replay.waiting = queue_of(replay.subscription).still_there(replay.waiting)
     if len(replay.waiting) > MAX_WAITING - BATCH:
         _keep(replay, due_at=Now() + PAUSE)
         return 0

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from django.db import connection
 
-from deliveries import outbox
+from deliveries import challenges, outbox
 from deliveries.models import Attempt, Delivery
 from deliveries.sending import Sending
 from subscriptions import policies
@@ -28,6 +28,7 @@ def record(sendings: list[Sending]) -> None:
         Attempt.objects.keep([_attempt(sending, decision, ours) for sending, decision in decided])
         mine = [(sending, decision) for sending, decision in decided if sending.claim.delivery_id in ours]
         _update_deliveries(mine, due)
+        challenges.settle([(sending.delivery, sending.outcome, decision) for sending, decision in mine])
         signed = {sending.delivery.subscription_id for sending in sendings if sending.prepared}
         SigningSecret.objects.live().filter(subscription_id__in=signed).touch()
         for sending, decision in mine:
@@ -41,7 +42,7 @@ def _decide(sending: Sending) -> Decision:
     if policy not in policies.POLICIES:
         policy = "post_once"  # an unknown one must not send for ever
     wish = next((value for name, value in outcome.headers if name.lower() == "retry-after"), None)
-    return policies.decide(
+    decision = policies.decide(
         policy,
         sending.claim.attempt,
         status=outcome.status,
@@ -49,10 +50,13 @@ def _decide(sending: Sending) -> Decision:
         retry_after=policies.parse_retry_after(wish, datetime.now(UTC)) if wish else None,
         random=random.random,
     )
+    if sending.delivery.kind == Delivery.Kind.CHALLENGE:
+        return challenges.decide(sending.delivery, sending.claim.attempt, outcome, decision)
+    return decision
 
 
 def _attempt(sending: Sending, decision: Decision, ours: set) -> Attempt:
-    outcome = sending.outcome
+    outcome = challenges.without_value(sending.delivery, sending.outcome)
     return Attempt(
         tenant_id=sending.delivery.tenant_id,
         delivery_id=sending.delivery.pk,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from django.db.models import Prefetch
 from django.db.utils import InterfaceError, OperationalError
 
-from deliveries import outbox
+from deliveries import challenges, outbox
 from deliveries.models import Delivery, load_whole_posts
 from deliveries.outbox import Claim
 from egress.client import Outcome, OutgoingRequest
@@ -43,8 +43,8 @@ class Sending:
     outcome: Outcome | None = None
 
 
-def prepare(delivery: Delivery, secrets: list[str], signed_at: datetime) -> Prepared:
-    """Compose, sign and address one attempt. Raises KeyringError or ValueError where that is not possible."""
+def compose(delivery: Delivery, secrets: list[str], signed_at: datetime) -> tuple[bytes, tuple[tuple[str, str], ...]]:
+    """The signed body of one attempt, and its headers but for the custom ones. Raises KeyringError or ValueError."""
     message = delivery.message()
     signed = signing.sign(
         delivery.signing,
@@ -54,9 +54,14 @@ def prepare(delivery: Delivery, secrets: list[str], signed_at: datetime) -> Prep
         body=message.body,
         options=delivery.subscription.signing_options,
     )
-    own = (("Content-Type", message.content_type), *message.headers, *signed.headers)
+    return signed.body, (("Content-Type", message.content_type), *message.headers, *signed.headers)
+
+
+def prepare(delivery: Delivery, secrets: list[str], signed_at: datetime) -> Prepared:
+    """Compose, sign and address one attempt. Raises KeyringError or ValueError where that is not possible."""
+    body, own = compose(delivery, secrets, signed_at)
     custom = tuple((delivery.subscription.headers or {}).items())
-    request = OutgoingRequest(url=delivery.subscription.url, headers=(*own, *custom), body=signed.body, timeout=TIMEOUT)
+    request = OutgoingRequest(url=delivery.subscription.url, headers=(*own, *custom), body=body, timeout=TIMEOUT)
     return Prepared(request, [*own, *((name, MASK) for name, _ in custom)])
 
 
@@ -71,6 +76,8 @@ def load(claims: Sequence[Claim]) -> Iterator[tuple[Sending, list[str]]]:
         with system_scope():
             sendings, cancelled = _read(claims)
             _cancel(cancelled)
+            held = challenges.hold([(sending.claim, sending.delivery) for sending in sendings])
+            sendings = [sending for sending in sendings if sending.delivery.pk not in held]
             secrets = SigningSecret.objects.live_for({s.delivery.subscription_id for s in sendings})
     except (OperationalError, InterfaceError):
         raise
@@ -118,6 +125,9 @@ def _why_not(delivery: Delivery) -> str:
     if delivery.kind == Delivery.Kind.CONFIRMATION:
         if subscription.state != Subscription.State.PENDING:
             return "The subscription no longer waits for a confirmation."
+    elif delivery.kind == Delivery.Kind.CHALLENGE:
+        if subscription.challenge_notice != delivery.notice_id:
+            return "The subscription no longer waits for this challenge."
     elif subscription.state != Subscription.State.IDLE:
         return f"The subscription was {subscription.get_state_display().lower()}."
     if (delivery.event if delivery.kind == Delivery.Kind.EVENT else delivery.notice) is None:

@@ -9,7 +9,7 @@ from celery.signals import worker_process_init, worker_process_shutdown, worker_
 from django.conf import settings
 from django.utils import timezone
 
-from deliveries import deciding, outbox, replay_models, routing, undecided_models
+from deliveries import deciding, outbox, pull, replay_models, routing, undecided_models
 from deliveries import replay as replaying
 from deliveries.dispatch import Dispatcher
 from deliveries.models import Replay
@@ -96,6 +96,13 @@ def forget_replays() -> None:
     oldest = timezone.now() - timedelta(days=settings.RETENTION_DAYS)
     with system_scope():
         Replay.objects.filter(ended_at__lt=oldest).delete()
+
+
+@shared_task(name="deliveries.tasks.forget_polled")
+def forget_polled() -> None:
+    """What nobody has polled in time, or can any more."""
+    with system_scope():
+        pull.forget()
 
 
 @shared_task(name="deliveries.tasks.sweep")

@@ -1,19 +1,22 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from deliveries import api, replay_views, views
+from deliveries import api, pull_views, replay_views, views
+from deliveries.pull_api import PollViewSet
 from deliveries.replay_api import ReplayViewSet
 
 router = SimpleRouter(use_regex_path=False)
 router.register("deliveries", api.DeliveryViewSet, basename="api_delivery")
 router.register("attempts", api.AttemptViewSet, basename="api_attempt")
 router.register("replays", ReplayViewSet, basename="api_replay")
+router.register("subscriptions", PollViewSet, basename="api_poll")
 api_urlpatterns = router.urls
 
 urlpatterns = [
     path("deliveries/", views.deliveries, name="deliveries"),
     path("deliveries/of-notice/<uuid:notice>/", views.delivery_of_notice, name="delivery_of_notice"),
     path("deliveries/<uuid:pk>/", views.delivery, name="delivery"),
+    path("subscriptions/<uuid:subscription>/pull/", pull_views.pull_of, name="pull_of_subscription"),
     path("replays/new/", replay_views.replay_new, name="replay_new"),
     path("replays/of-subscription/<uuid:subscription>/", replay_views.replays_of, name="replays_of_subscription"),
     path("replays/cancel/", replay_views.cancel_new, name="cancel_new"),

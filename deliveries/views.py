@@ -60,13 +60,11 @@ def deliveries(request: HttpRequest) -> HttpResponse:
 def delivery(request: HttpRequest, pk) -> HttpResponse:
     """One delivery: what was sent, every attempt at it, and what the receiver answered."""
     found = get_object_or_404(Delivery.objects.select_related("subscription", "event", "notice"), pk=pk)
-    is_link = found.kind == Delivery.Kind.CONFIRMATION
     context = {
         "delivery": found,
         "kind": STATUS_KIND[found.status],
         "attempts": [(attempt, OUTCOME_KIND.get(attempt.outcome, "idle")) for attempt in found.attempts],
         "sent": found.shown_body(),
-        "is_link": is_link,
         "others": _others(found),
         "nav": "deliveries",
     }
@@ -103,7 +101,7 @@ def _resend_all(request: HttpRequest, log: DeliveryFilter) -> dict:
     if not log.is_valid() or not request.GET.get("subscription"):
         return {"why_not": "Choose one subscription first"}
     if request.GET.get("kind", "") not in ("", Delivery.Kind.EVENT) or request.GET.get("notice"):
-        return {"why_not": "Only events are sent again, not tests and confirmation links"}
+        return {"why_not": "Only events are sent again, not tests, confirmation links and challenges"}
     if not status and request.GET.get("status"):
         return {"why_not": "What is pending is sent anyway"}
     query = QueryDict(mutable=True)

@@ -104,6 +104,7 @@ class SubscriptionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixi
         "disable": Permission.CONFIGURE,
         "enable": Permission.CONFIGURE,
         "send_confirmation": Permission.OPERATE,
+        "challenge": Permission.OPERATE,
         "test": Permission.OPERATE,
         "try_filter": Permission.CONFIGURE,
     }
@@ -129,7 +130,10 @@ class SubscriptionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixi
         return super().handle_exception(exc)
 
     def create(self, request):
-        """A subscription, pending until its receiver follows the link that is posted to it."""
+        """A subscription, pending until its receiver follows the link or answers the challenge that is posted to it.
+
+        One that is polled is idle at once.
+        """
         writer = SubscriptionWriteSerializer(data=request.data)
         writer.is_valid(raise_exception=True)
         fields = writer.validated_data
@@ -199,6 +203,19 @@ class SubscriptionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixi
         subscription = self.get_object()
         notice = subscription.send_confirmation()
         self.audit("subscription.confirmation_sent", subscription)
+        return Response({"notice": notice.pk}, status=status.HTTP_202_ACCEPTED)
+
+    @extend_schema(
+        summary="Challenge the receiver of a subscription",
+        request=None,
+        responses={202: NoticeSentSerializer, **TOO_MANY},
+    )
+    @action(detail=True, methods=["post"])
+    def challenge(self, request, pk=None):
+        """Post a challenge now; one that is under way counts no more. Only if it is verified so, and not disabled."""
+        subscription = self.get_object()
+        notice = subscription.send_challenge()
+        self.audit("subscription.challenged", subscription)
         return Response({"notice": notice.pk}, status=status.HTTP_202_ACCEPTED)
 
     @extend_schema(request=None, responses={202: NoticeSentSerializer})

@@ -21,6 +21,7 @@ from typing import NoReturn
 JSON = "application/json"
 CLOUDEVENTS_JSON = "application/cloudevents+json"
 CONFIRMATION_TYPE = "portal.subscription.confirmation"
+CHALLENGE_TYPE = "portal.subscription.challenge"
 TEST_TYPE = "test.webhook-event"
 ID_HEADER, TYPE_HEADER = "X-Portal-Event-Id", "X-Portal-Event-Type"
 _FALLBACK_CONTENT_TYPE = "application/octet-stream"

@@ -13,8 +13,9 @@ from django.utils import timezone
 
 from events.models import Severity
 from events.wakeup import ROUTE, wake_on_commit
-from subscriptions import verification
-from subscriptions.messages import CONFIRMATION_TYPE, TEST_TYPE
+from subscriptions import challenges, verification
+from subscriptions.challenges import Failure
+from subscriptions.messages import CHALLENGE_TYPE, CONFIRMATION_TYPE, TEST_TYPE
 from subscriptions.signing import SCHEMES, HeaderNames, Scheme, generate_secret, public_key
 from tenants.models import Tenant, TenantOwned, User
 from tenants.scope import ScopedManager
@@ -32,7 +33,7 @@ class WrongState(Exception):
 
 
 class TooManyConfirmations(Exception):
-    """Too many confirmation links were sent lately. `wait` is in seconds."""
+    """Too many confirmation links or challenges were sent lately. `wait` is in seconds."""
 
     def __init__(self, sentence: str, wait: float) -> None:
         super().__init__(sentence)
@@ -61,15 +62,18 @@ class SubscriptionQuerySet(models.QuerySet):
         headers: dict[str, str] | None = None,
         **fields,
     ) -> tuple["Subscription", str]:
-        """A new subscription, its confirmation link on the way, and what its receiver verifies with.
+        """A new subscription, the question to its receiver on the way, and what that verifies with.
 
-        This is the only time that a secret is told. Raises TooManyConfirmations.
+        One that is polled asks nobody: who fetches has agreed, and it is idle at once. This is the only time that a
+        secret is told. Raises TooManyConfirmations.
         """
         subscription = self.model(tenant=tenant, created_by=created_by, **fields)
         subscription.seal_headers(headers or {})
+        if subscription.is_polled:
+            subscription.state = Subscription.State.IDLE
         subscription.save(force_insert=True)
         secret = subscription.issue_secret()
-        subscription.send_confirmation()
+        subscription.ask_to_agree(timezone.now())
         return subscription, secret
 
     def confirm(self, token: str, at: datetime | None = None) -> "Subscription | None":
@@ -110,11 +114,12 @@ class Subscription(TenantOwned):
     class State(models.TextChoices):
         """The legal arrows; each is one conditional UPDATE on the state it leaves.
 
-        pending → idle        the receiver followed the confirmation link
-        idle → disabled       by a person, or by its answers (401/403 under post-once, 410 always)
-        disabled → idle       enabled again; only if it was confirmed for this URL
-        disabled → pending    enabled again, never confirmed for this URL
-        pending → disabled    by a person, or by its answers to the confirmation link
+        pending → idle        the receiver followed the confirmation link, or answered the challenge
+        idle → disabled       by a person, by its answers (401/403 under post-once, 410 always), or by a
+                              challenge that it did not answer for days
+        disabled → idle       enabled again; only if it was confirmed by link for this URL, or is polled
+        disabled → pending    enabled again, never confirmed for this URL, or challenged
+        pending → disabled    by a person, or by its answers to the confirmation link or challenge
         any → pending         its URL changed
         """
 
@@ -124,6 +129,13 @@ class Subscription(TenantOwned):
 
     class Verification(models.TextChoices):
         LINK = "link", "Confirmation link"
+        CHALLENGE = "challenge", "Challenge"
+
+    class Way(models.TextChoices):
+        """How messages reach their receiver. What is polled has no URL, and nothing is ever posted."""
+
+        PUSH = "push", "Posted to its URL"
+        PULL = "pull", "Polled by its receiver"
 
     name = models.CharField(max_length=100)
     hint = models.CharField(max_length=200, blank=True)
@@ -155,6 +167,17 @@ class Subscription(TenantOwned):
     confirmed_at = models.DateTimeField(null=True, editable=False)
     confirmation_digest = models.BinaryField(max_length=32, null=True, unique=True, editable=False)
     confirmation_expires_at = models.DateTimeField(null=True, editable=False)
+    challenged_at = models.DateTimeField(
+        null=True, editable=False, help_text="When its receiver last answered a challenge; null since one has failed."
+    )
+    # The notice of the challenge that counts. Answers to any other change nothing.
+    challenge_notice = models.UUIDField(null=True, editable=False)
+    challenge_code = models.CharField(max_length=5, blank=True, default="", editable=False)
+    delivery = models.CharField(max_length=4, choices=Way.choices, default=Way.PUSH)
+    # Of one that is polled: the place of the last message handed out, and up to which they were acknowledged.
+    pull_place = models.BigIntegerField(default=0, editable=False)
+    pull_acknowledged = models.BigIntegerField(default=0, editable=False)
+    polled_at = models.DateTimeField(null=True, editable=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     created_by = models.ForeignKey(
         "tenants.User", on_delete=models.SET_NULL, null=True, editable=False, related_name="+"
@@ -173,7 +196,25 @@ class Subscription(TenantOwned):
     def describe_state(self) -> str:
         return "deleted" if self.deleted_at else self.state
 
+    @property
+    def is_challenged(self) -> bool:
+        return self.verification == self.Verification.CHALLENGE
+
+    @property
+    def is_polled(self) -> bool:
+        return self.delivery == self.Way.PULL
+
     # Agreeing ------------------------------------------------------------------------------------
+
+    def ask_to_agree(self, at: datetime) -> None:
+        """The question of its verification, to one that has just become pending. Raises TooManyConfirmations."""
+        if self.is_polled:
+            return
+        if self.is_challenged:
+            self._refuse_too_many(at)
+            self.ask_challenge(at)
+        else:
+            self.send_confirmation(at)
 
     @transaction.atomic
     def send_confirmation(self, at: datetime | None = None) -> "Notice":
@@ -182,6 +223,8 @@ class Subscription(TenantOwned):
         Raises WrongState, TooManyConfirmations.
         """
         at = at or timezone.now()
+        if self.is_challenged:
+            raise WrongState("The receiver of this subscription answers challenges: it gets no confirmation link.")
         token = verification.new_token()
         # When the last link was sent can be told from when it ends.
         rested = Q(confirmation_expires_at=None) | Q(
@@ -221,21 +264,29 @@ class Subscription(TenantOwned):
             state_reason="Its URL changed.",
             state_changed_at=at,
             confirmed_at=None,
-            **_awaits(token, at),
+            challenged_at=None,
+            challenge_code="",
+            **({} if self.is_challenged else _awaits(token, at)),
         )
-        self._post_confirmation(token, at)
+        if self.is_challenged:
+            self.ask_to_agree(at)
+        else:
+            self._post_confirmation(token, at)
         return True
 
-    def _post_confirmation(self, token: str, at: datetime) -> "Notice":
-        """The UPDATE before has locked the row: requests at once cannot pass the limit together."""
+    def _refuse_too_many(self, at: datetime) -> None:
+        """The statement before has locked the row: requests at once cannot pass the limit together."""
         recent = Notice.objects.filter(
             tenant_id=self.tenant_id,
-            kind=Notice.Kind.CONFIRMATION,
+            kind__in=[Notice.Kind.CONFIRMATION, Notice.Kind.CHALLENGE],
             created_at__gt=at - verification.PERIOD,
         )
         mine = recent.filter(subscription=self).count()
         if mine >= verification.MAX_PER_SUBSCRIPTION or recent.count() >= verification.MAX_PER_TENANT:
-            raise TooManyConfirmations("Too many confirmation links were sent within a day.", 3600)
+            raise TooManyConfirmations("Too many confirmation links and challenges were sent within a day.", 3600)
+
+    def _post_confirmation(self, token: str, at: datetime) -> "Notice":
+        self._refuse_too_many(at)
         # What has not left yet would bring a link that does not work any more.
         self.notices.filter(kind=Notice.Kind.CONFIRMATION, routed_at=None).delete()
         payload = {
@@ -244,6 +295,72 @@ class Subscription(TenantOwned):
         }
         self._refresh()
         return self._notify(Notice.Kind.CONFIRMATION, CONFIRMATION_TYPE, payload, at)
+
+    # Challenged (N1–N3) --------------------------------------------------------------------------
+
+    def needs_challenge(self, at: datetime | None = None) -> bool:
+        """Whether its receiver has to answer a challenge before it is sent anything else."""
+        oldest = (at or timezone.now()) - challenges.VALIDITY
+        return self.is_challenged and (self.challenged_at is None or self.challenged_at <= oldest)
+
+    @transaction.atomic
+    def send_challenge(self, at: datetime | None = None) -> "Notice":
+        """Challenge the receiver now, because a person wants it. Raises WrongState, TooManyConfirmations."""
+        at = at or timezone.now()
+        self._lock()
+        if not self.is_challenged:
+            raise WrongState("The receiver of this subscription is not challenged.")
+        if self.state == self.State.DISABLED:
+            raise WrongState("The subscription is disabled: enable it, and its receiver is challenged.")
+        challenged = self.notices.filter(kind=Notice.Kind.CHALLENGE)
+        last = challenged.values_list("created_at", flat=True).first()
+        if last is not None and last > at - verification.RESEND_INTERVAL:
+            wait = (last + verification.RESEND_INTERVAL - at).total_seconds()
+            raise TooManyConfirmations("A challenge was sent a moment ago.", wait)
+        self._refuse_too_many(at)
+        return self.ask_challenge(at)
+
+    def ask_challenge(self, at: datetime) -> "Notice":
+        """A new challenge on its way, the only one that counts. The caller holds the row's lock."""
+        self.notices.filter(kind=Notice.Kind.CHALLENGE, routed_at=None).delete()
+        notice = self._notify(Notice.Kind.CHALLENGE, CHALLENGE_TYPE, {"challenge": challenges.new_value()}, at)
+        self._update(~Q(state=self.State.DISABLED), challenge_notice=notice.pk)
+        self._refresh()
+        return notice
+
+    @transaction.atomic
+    def pass_challenge(self, notice: UUID, at: datetime | None = None) -> bool:
+        """Its receiver answered right: good for a day. False for a challenge that does not count any more.
+
+        The notice fences: a URL that changed, or a state that did, has taken it away in the same UPDATE.
+        """
+        at = at or timezone.now()
+        counts = Q(challenge_notice=notice)
+        right = {"state_reason": "", "challenge_code": "", "challenge_notice": None, "challenged_at": at}
+        agreed = {"state": self.State.IDLE, "state_changed_at": at, "confirmed_at": at}
+        passed = self._update(counts & Q(state=self.State.PENDING), **agreed, **right)
+        passed = passed or self._update(counts & Q(state=self.State.IDLE), **right)
+        self._refresh()
+        return passed
+
+    @transaction.atomic
+    def fail_challenge(self, notice: UUID, failure: Failure, *, is_last: bool) -> bool:
+        """Its receiver did not: nothing is sent until it does. idle → disabled after the last attempt.
+
+        False for a challenge that does not count any more.
+        """
+        counts = Q(challenge_notice=notice)
+        failed = self._update(
+            counts,
+            state_reason=failure.sentence,
+            challenge_code=failure.code,
+            challenged_at=None,
+        )
+        idle = counts & Q(state=self.State.IDLE)
+        if is_last and not self._move(idle, self.State.DISABLED, failure.sentence, failure.code):
+            self._update(counts, challenge_notice=None)
+        self._refresh()
+        return failed
 
     # Ready, disabled, gone -----------------------------------------------------------------------
 
@@ -262,16 +379,18 @@ class Subscription(TenantOwned):
 
     @transaction.atomic
     def enable(self) -> bool:
-        """disabled → idle if this URL has agreed before, else → pending with a new link.
+        """disabled → idle if this URL has agreed by link or is polled, else → pending, and it is asked.
 
         True if this call changed it. Raises TooManyConfirmations.
         """
         disabled = Q(state=self.State.DISABLED)
-        if self._move(disabled & Q(confirmed_at__isnull=False), self.State.IDLE):
+        confirmed = Q(confirmed_at__isnull=False, verification=self.Verification.LINK)
+        if self._move(disabled & (confirmed | Q(delivery=self.Way.PULL)), self.State.IDLE):
             return True
-        if not self._move(disabled & Q(confirmed_at=None), self.State.PENDING):
+        if not self._move(disabled, self.State.PENDING):
             return False
-        self.send_confirmation()
+        self._update(Q(), challenged_at=None)
+        self.ask_to_agree(timezone.now())
         return True
 
     @transaction.atomic
@@ -286,6 +405,7 @@ class Subscription(TenantOwned):
             header_names=[],
             confirmation_digest=None,
             confirmation_expires_at=None,
+            challenge_notice=None,
         )
         if gone:
             self.signing_secrets.all().delete()
@@ -397,7 +517,7 @@ class Subscription(TenantOwned):
         if self.state == self.State.PENDING:
             raise WrongState(
                 "The receiver has not confirmed its URL yet: "
-                "until then nothing but the confirmation link is sent to it."
+                f"until then nothing but the {self.get_verification_display().lower()} is sent to it."
             )
         if self.state == self.State.DISABLED:
             raise WrongState("The subscription is disabled: enable it to send a test.")
@@ -419,8 +539,8 @@ class Subscription(TenantOwned):
 
     # The conditional UPDATE ----------------------------------------------------------------------
 
-    def _move(self, leaving: Q, state: str, reason: str = "") -> bool:
-        """Outstanding links die with every move: no arrow leads from what they were sent for."""
+    def _move(self, leaving: Q, state: str, reason: str = "", code: str = "") -> bool:
+        """Outstanding links and challenges die with every move: no arrow leads from what they were sent for."""
         at = timezone.now()
         moved = self._update(
             leaving,
@@ -429,6 +549,8 @@ class Subscription(TenantOwned):
             state_changed_at=at,
             confirmation_digest=None,
             confirmation_expires_at=None,
+            challenge_notice=None,
+            challenge_code=code,
             **({"disabled_at": at} if state == self.State.DISABLED else {}),
         )
         self._refresh()
@@ -455,6 +577,9 @@ _MOVING = [
     "disabled_at",
     "confirmed_at",
     "confirmation_expires_at",
+    "challenged_at",
+    "challenge_notice",
+    "challenge_code",
     "deleted_at",
 ]
 
@@ -500,15 +625,16 @@ class SigningSecret(Credential):
 
 
 class Notice(TenantOwned):
-    """A message that the portal itself owes one subscription: a confirmation link or a test.
+    """A message that the portal itself owes one subscription: a confirmation link, a challenge or a test.
 
     The row is how it travels to `deliveries/`, which makes a delivery of it. The payload is
-    sealed: a confirmation link is a secret until it was used.
+    sealed: a confirmation link is a secret until it was used, and so is a challenge.
     """
 
     class Kind(models.TextChoices):
         CONFIRMATION = "confirmation", "Confirmation link"
         TEST = "test", "Test event"
+        CHALLENGE = "challenge", "Challenge"
 
     subscription = models.ForeignKey(Subscription, on_delete=models.CASCADE, related_name="notices")
     kind = models.CharField(max_length=12, choices=Kind.choices)

@@ -6,6 +6,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from egress.guard import UrlRefused
+from subscriptions.challenges import FAILURES
 from subscriptions.choice_serializers import ChoiceFields, FilterErrorsSerializer
 from subscriptions.headers import HeadersRefused, clean_headers, in_common
 from subscriptions.messages import SHAPES
@@ -79,6 +80,15 @@ class SubscriptionSerializer(serializers.ModelSerializer):
     )
     filter_errors = FilterErrorsSerializer(source="*", read_only=True)
     secrets = serializers.SerializerMethodField(help_text="What signs now, newest first.")
+    code = serializers.SerializerMethodField(
+        help_text=(
+            "Why its receiver has not passed its last challenge: 40012, it was not reached or did not answer; 42201, "
+            "it gave another answer. `state_reason` says it in words. Null where nothing is wrong."
+        )
+    )
+    acknowledged_cursor = serializers.SerializerMethodField(
+        help_text="Of one that is polled: up to where its receiver has acknowledged. Null for others."
+    )
 
     class Meta:
         model = Subscription
@@ -88,8 +98,10 @@ class SubscriptionSerializer(serializers.ModelSerializer):
             "hint",
             "state",
             "state_reason",
+            "code",
             "state_changed_at",
             "confirmed_at",
+            "challenged_at",
             "confirmation_expires_at",
             "event_types",
             "min_severity",
@@ -98,6 +110,9 @@ class SubscriptionSerializer(serializers.ModelSerializer):
             "filter",
             "filter_errors",
             "header_names",
+            "delivery",
+            "acknowledged_cursor",
+            "polled_at",
             "verification",
             "signing",
             "signing_options",
@@ -109,6 +124,13 @@ class SubscriptionSerializer(serializers.ModelSerializer):
             "created_at",
         )
         read_only_fields = fields
+
+    @extend_schema_field(serializers.ChoiceField(sorted(FAILURES), allow_null=True))
+    def get_code(self, subscription):
+        return subscription.challenge_code or None
+
+    def get_acknowledged_cursor(self, subscription) -> str | None:
+        return str(subscription.pull_acknowledged) if subscription.is_polled else None
 
     @extend_schema_field(SigningOptionsSerializer)
     def get_signing_options(self, subscription):
@@ -177,12 +199,30 @@ class RevealedSubscriptionSerializer(SubscriptionSerializer):
 
 class SubscriptionWriteSerializer(KnownFieldsOnly, ChoiceFields, serializers.ModelSerializer):
     """What people set. The signing scheme is chosen once: its secrets have its form, and messages
-    that are on their way are signed as it says."""
+    that are on their way are signed as it says. So are the verification and the way of delivery."""
 
     url = serializers.CharField(
         write_only=True,
+        required=False,
         max_length=2048,
-        help_text="https, a public name. Changing it asks the receiver to confirm anew.",
+        help_text=(
+            "https, a public name. Changing it asks the receiver to confirm anew. Required, unless `delivery` is pull: "
+            "then there is none."
+        ),
+    )
+    verification = serializers.ChoiceField(
+        Subscription.Verification.choices,
+        required=False,
+        help_text=(
+            "Chosen once. link: a link is posted to the URL, and whoever opens it agrees. challenge: "
+            '{"challenge": "<value>"} is posted, and the answer has to be 200 with the value as plain text; asked '
+            "again before the next message when that is 24 hours ago."
+        ),
+    )
+    delivery = serializers.ChoiceField(
+        Subscription.Way.choices,
+        required=False,
+        help_text="Chosen once. push: posted to the URL. pull: kept until its receiver fetches it, see …/poll/.",
     )
     headers = serializers.DictField(
         child=serializers.CharField(allow_blank=True, trim_whitespace=False),
@@ -217,6 +257,8 @@ class SubscriptionWriteSerializer(KnownFieldsOnly, ChoiceFields, serializers.Mod
             "sites",
             "filter",
             "headers",
+            "delivery",
+            "verification",
             "signing",
             "signing_options",
             "shape",
@@ -248,13 +290,28 @@ class SubscriptionWriteSerializer(KnownFieldsOnly, ChoiceFields, serializers.Mod
             raise serializers.ValidationError("The signing scheme cannot be changed: create another subscription.")
         return signing
 
+    def validate_verification(self, verification: str) -> str:
+        if self.instance is not None and verification != self.instance.verification:
+            raise serializers.ValidationError("The verification cannot be changed: create another subscription.")
+        return verification
+
+    def validate_delivery(self, delivery: str) -> str:
+        if self.instance is not None and delivery != self.instance.delivery:
+            raise serializers.ValidationError("The way of delivery cannot be changed: create another subscription.")
+        return delivery
+
     def validate(self, attrs: dict) -> dict:
+        self._refuse_what_no_delivery_fits(attrs)
         if self.instance is None:
             attrs.setdefault("event_types", ["*"])
             attrs.setdefault("signing", DEFAULT_SIGNING)
             attrs.setdefault("signing_options", {})
             attrs.setdefault("shape", SCHEMES[attrs["signing"]].shapes[0])
         scheme = SCHEMES[attrs["signing"] if self.instance is None else self.instance.signing]
+        if scheme.shapes == ("timestamped",) and attrs.get("verification") == Subscription.Verification.CHALLENGE:
+            raise serializers.ValidationError(
+                {"verification": f"{scheme.title} only signs bodies with a timestamp, and a challenge has none."}
+            )
         if "shape" in attrs and attrs["shape"] not in scheme.shapes:
             fitting = " or ".join(SHAPES[name].title for name in scheme.shapes)
             raise serializers.ValidationError({"shape": f"{scheme.title} signs messages of the shape {fitting} only."})
@@ -266,6 +323,23 @@ class SubscriptionWriteSerializer(KnownFieldsOnly, ChoiceFields, serializers.Mod
                 {"headers": "The URL leads to another host: give the headers it is to get again."}
             )
         return attrs
+
+    def _refuse_what_no_delivery_fits(self, attrs: dict) -> None:
+        """What is pushed needs a URL; what is polled has none, nor anything that is only posted or asked there."""
+        if not (self.instance.is_polled if self.instance else attrs.get("delivery") == Subscription.Way.PULL):
+            if self.instance is None and not attrs.get("url"):
+                raise serializers.ValidationError({"url": self.fields["url"].error_messages["required"]})
+            return
+        sentences = {
+            "url": "What is polled has no URL.",
+            "headers": "What is polled is not posted: it carries no custom headers.",
+            "verification": "What is polled is not verified: whoever fetches it has agreed.",
+        }
+        refused = {name: sentence for name, sentence in sentences.items() if attrs.get(name)}
+        if refused:
+            raise serializers.ValidationError(refused)
+        if self.instance is None:
+            attrs["url"] = ""
 
     def _clean_options(self, scheme: Scheme, options: dict) -> dict[str, str]:
         try:

@@ -38,6 +38,19 @@ FILTER_EXAMPLES = (
 )
 EXAMPLE_TYPES = ("*", "login.*", "*.failed", "order.created")
 STATE_KIND = {"pending": "warn", "idle": "ok", "disabled": "bad"}
+WAYS = [
+    ("push", "Posted to a URL", "As soon as there is something to tell."),
+    ("pull", "Polled by its receiver", "For one that cannot open a port: it fetches what waits, with an API key."),
+]
+VERIFICATIONS = [
+    ("link", "Confirmation link", "A link is posted to the URL. Whoever opens it agrees."),
+    (
+        "challenge",
+        "Challenge",
+        "A random value is posted to the URL, and has to come back as the answer: now, and every 24 hours before the "
+        "next message.",
+    ),
+]
 OPTION_LABELS = {
     "prefix": "Prefix of the headers",
     "signature_header": "Header of the signature",
@@ -121,15 +134,14 @@ def subscription_edit(request: HttpRequest, pk) -> HttpResponse:
 
 @requires(Permission.READ)
 def subscription_state(request: HttpRequest, pk) -> HttpResponse:
-    """The state and what can be done about it; asked for again and again while it is pending."""
+    """The state and what can be done about it; asked for again and again while its receiver is being asked."""
     found = _find(pk)
     context = _state_of(found) | {"brief": "brief" in request.GET, "polled": True}
-    settled = found.state != Subscription.State.PENDING
     return render(
         request,
         "subscriptions/_subscription_state.html",
         context,
-        status=HTMX_STOP_POLLING if settled else 200,
+        status=HTMX_STOP_POLLING if context["settled"] else 200,
     )
 
 
@@ -195,11 +207,14 @@ def _find(pk) -> Subscription:
 
 
 def _state_of(found: Subscription) -> dict:
-    """The last confirmation link's notice goes along: the page shows what became of it."""
+    """The notice of the last confirmation link or challenge goes along: the page shows what became of it."""
     notice = None
-    if found.state == Subscription.State.PENDING:
-        notice = found.notices.filter(kind=Notice.Kind.CONFIRMATION).defer("payload").first()
-    return {"subscription": found, "kind": STATE_KIND[found.state], "notice": notice}
+    is_idle = found.state == Subscription.State.IDLE
+    settled = found.state != Subscription.State.PENDING and not (is_idle and found.challenge_code)
+    if not settled:
+        kind = Notice.Kind.CHALLENGE if found.is_challenged else Notice.Kind.CONFIRMATION
+        notice = found.notices.filter(kind=kind).defer("payload").first()
+    return {"subscription": found, "kind": STATE_KIND[found.state], "notice": notice, "settled": settled}
 
 
 def _url_help() -> str:
@@ -219,6 +234,8 @@ def _choices(request: HttpRequest, found: Subscription | None = None) -> dict:
         "other_schemes": others,
         "optional_fields": [(scheme.name, _option_fields(scheme, scheme.defaults())) for scheme in others],
         "shape_groups": _shape_groups(),
+        "ways": WAYS,
+        "verifications": VERIFICATIONS,
         "policies": [(one.name, one.title, one.summary) for one in POLICIES.values()],
         "source_options": _source_options(request, found),
         "site_options": _options(Site.objects.all(), found.sites if found else [], "a deleted site"),

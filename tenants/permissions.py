@@ -16,7 +16,7 @@ class Role(models.TextChoices):
 
 class Permission(StrEnum):
     READ = "read"  # see sources, events, subscriptions, deliveries
-    OPERATE = "operate"  # publish an event, send a test, resend, replay, cancel
+    OPERATE = "operate"  # publish an event, send a test, challenge, resend, replay, cancel, poll
     CONFIGURE = "configure"  # create, edit, rotate, pause, delete sources, subscriptions and sites
     MANAGE_KEYS = "manage_keys"  # API keys
     MANAGE_MEMBERS = "manage_members"  # invite, change roles, remove

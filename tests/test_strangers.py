@@ -58,6 +58,8 @@ SAMPLES: dict[str, Callable] = {
     "api_attempt": lambda world: world.attempt.pk,
     "api_replay": lambda world: world.replay.pk,
     "replay": lambda world: world.replay.pk,
+    "api_poll": lambda world: world.polled.pk,
+    "pull_of_subscription": lambda world: world.polled.pk,
     "replays_of_subscription": lambda world: world.subscription.pk,
 }
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 from django.utils import timezone
 
-from deliveries.models import Attempt, Delivery, Outbox, Replay, Undecided
+from deliveries.models import Attempt, Delivery, Outbox, PullQueue, Replay, Undecided
 from events.models import Alarm, AlarmEpisode, AlarmMail, Bundle, Event, Inbox, OnceKey, Receipt
 from events.schema_models import Schema
 from sources.models import Source, SourceCredential
@@ -74,10 +74,18 @@ def fill(tenant: Tenant, mark: str = "Name") -> SimpleNamespace:
         **own, alarm=alarm, opened_at=timezone.now(), since=timezone.now(), window_minutes=15
     )
     AlarmMail.objects.create(**own, episode=episode, user=membership.user, moment="opened", due_at=due_at)
+    polled = Subscription.objects.create(**own, name=f"{mark} polled", url="", delivery="pull", state="idle")
+    SigningSecret.issue(SECRET, keep_value=True, subscription=polled, **own)
+    waiting = Delivery.objects.create(
+        **own, subscription=polled, event=event, event_type=f"{mark}.happened", message_id=f"msg_{mark}_polled",
+        shape="envelope", signing="standard_webhooks",
+    )  # fmt: skip
+    PullQueue.objects.create(**own, delivery=waiting, subscription=polled)
     Outbox.objects.create(**own, delivery=delivery, subscription=subscription, due_at=due_at)
     Undecided.objects.create(**own, event=event, subscription=subscription)
     return SimpleNamespace(
         tenant=tenant, site=site, invitation=invitation, key=key, entry=entry, source=source,
         subscription=subscription, notice=notice, receipt=receipt, event=event, delivery=delivery, attempt=attempt,
-        replay=replay, membership=membership, schema=schema, schema_version=version, alarm=alarm, alarm_episode=episode,
+        polled=polled, replay=replay, membership=membership, schema=schema, schema_version=version, alarm=alarm,
+        alarm_episode=episode,
     )  # fmt: skip

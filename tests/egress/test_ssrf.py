@@ -110,14 +110,23 @@ def update(portal: Portal, url: str):
 # Where a URL is sent to: (portal, urls) → how many requests were tried with each.
 
 
-def confirm(portal: Portal, urls: list[str]) -> int:
+def confirm(portal: Portal, urls: list[str], verification: str = "link") -> int:
     with tenant_scope(portal.tenant.pk):
         for number, url in enumerate(urls):
             Subscription.objects.create_pending(
-                portal.tenant, portal.owner, name=f"Hook {number}", url=url, event_types=["*"]
+                portal.tenant,
+                portal.owner,
+                name=f"Hook {number}",
+                url=url,
+                event_types=["*"],
+                verification=verification,
             )
     portal.work()
     return 1
+
+
+def challenge(portal: Portal, urls: list[str]) -> int:
+    return confirm(portal, urls, "challenge")
 
 
 def deliver(portal: Portal, urls: list[str]) -> int:
@@ -144,9 +153,15 @@ def retry(portal: Portal, urls: list[str]) -> int:
     return 2
 
 
-# A later place (a challenge, a token URL) is one more line.
+# A later place (a token URL) is one more line.
 TYPED: dict[str, Callable] = {"create": create, "update": update}
-SENT: dict[str, Callable] = {"confirm": confirm, "deliver": deliver, "test": send_test, "retry": retry}
+SENT: dict[str, Callable] = {
+    "confirm": confirm,
+    "challenge": challenge,
+    "deliver": deliver,
+    "test": send_test,
+    "retry": retry,
+}
 
 
 def is_refused(answer) -> bool:
