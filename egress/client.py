@@ -37,10 +37,12 @@ from aiohttp.typedefs import LooseHeaders
 from multidict import CIMultiDict
 from yarl import URL
 
+from egress.certificates import Contexts
 from egress.connector import Connector, Request, traces
 from egress.exchange import KEPT_BODY, Exchange, Outcome, OutgoingRequest, Route, current, ip_and_port
 from egress.failures import classify, is_stale_connection
 from egress.guard import AddressRefused, Guard, Target, UrlRefused
+from egress.oauth import Tokens
 from egress.resolver import PooledResolver
 
 __all__ = ["KEPT_BODY", "Client", "Outcome", "OutgoingRequest"]
@@ -114,6 +116,8 @@ class Client:
         self._resolver = resolver
         self._names: AbstractResolver | None = None
         self._ssl_context = ssl_context
+        self._contexts = Contexts(ssl_context)
+        self.tokens = Tokens(self.post)
         self._session: aiohttp.ClientSession | None = None
         self._stack = AsyncExitStack()
 
@@ -156,6 +160,7 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         self._session = None
+        self.tokens.close()
         await self._stack.aclose()
 
     async def post(self, request: OutgoingRequest) -> Outcome:
@@ -170,9 +175,14 @@ class Client:
             headers = self._headers(request)
         except UrlRefused as refusal:
             return Outcome(status=None, error="refused", detail=refusal.sentence)
+        try:
+            tls = await self._tls(request, target)
+        except (ssl.SSLError, ValueError):
+            detail = "The client certificate cannot be presented to this receiver."
+            return Outcome(status=None, error="client_certificate", detail=detail)
         async with self._slot(target):
             started = time.perf_counter()
-            exchange = Exchange(target, by_proxy=self._proxy is not None)
+            exchange = Exchange(target, by_proxy=self._proxy is not None, tls=tls)
             current.set(exchange)
             timeout = max(0.001, min(request.timeout, MAX_TIMEOUT))
             try:
@@ -184,6 +194,14 @@ class Client:
                 error, detail = classify(failure, exchange)
                 return exchange.outcome(started, error, detail)
             return exchange.outcome(started)
+
+    async def _tls(self, request: OutgoingRequest, target: Target) -> ssl.SSLContext | None:
+        """The context of a request with a certificate of its own; None stands for the one all others share."""
+        if request.certificate is None:
+            return None
+        if target.plain_http:
+            raise ValueError("There is no TLS to present a certificate in.")
+        return await self._contexts.of(request.certificate)
 
     async def _send_by_some_route(self, request: OutgoingRequest, headers: LooseHeaders, exchange: Exchange) -> None:
         """Without a proxy there is one route, and the connector tries the name's addresses in turn."""
@@ -256,6 +274,8 @@ class Client:
             allow_redirects=False,
             proxy=self._proxy,
             server_hostname=route.server_hostname,
+            # The pool keys its connections by it.
+            ssl=exchange.tls or True,
         ) as response:
             exchange.status = response.status
             exchange.headers = _kept_headers(response.raw_headers)

@@ -1,11 +1,13 @@
 """What is sent, what came of it, and what is learnt on the way: data, shared by client and connector."""
 
+import ssl
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from yarl import URL
 
+from egress.certificates import ClientCertificate
 from egress.guard import AddressRefused, Target
 
 KEPT_BODY = 16 * 1024
@@ -21,6 +23,7 @@ class OutgoingRequest:
     body: bytes = field(repr=False)
     timeout: float = 15.0
     method: str = "POST"
+    certificate: ClientCertificate | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Outcome:
         reset      the receiver closed or reset the connection in mid-exchange
         protocol   the answer was not HTTP
         too_large  the answer's header, or what came before it, exceeded its bounds
+        client_certificate  ours cannot be presented: expired, unusable, or over plain http
+        oauth_token  no access token was to be had (egress.authentication)
 
     `connect_ms` is the time for DNS, TCP and TLS together (with a proxy: without DNS), None on a
     reused connection. `body` is at most the first 16 KB, as received (possibly compressed).
@@ -76,6 +81,7 @@ class Exchange:
 
     target: Target
     by_proxy: bool = False
+    tls: ssl.SSLContext | None = None
     route: Route | None = None
     address: str = ""
     reused: bool = False

@@ -9,6 +9,10 @@ from aiohttp.http_exceptions import LineTooLong
 from egress.connector import AnsweredUnasked, TooManyInterimAnswers
 from egress.exchange import Exchange
 
+# With TLS 1.3 a receiver misses our certificate, or refuses it, when the handshake is over for us. What it says about
+# that is lost where it closes the connection with our request unread.
+_WANTS_CERTIFICATE = "It may want a client certificate, or another one."
+
 
 def is_stale_connection(failure: Exception, exchange: Exchange) -> bool:
     """Whether a reused connection turned out closed before any byte of an answer."""
@@ -45,6 +49,10 @@ def classify(failure: Exception, exchange: Exchange) -> tuple[str, str]:
             return "connect", f"No connection: {failure.os_error.strerror or 'failed'}."
         case aiohttp.ServerDisconnectedError():
             return "reset", "The receiver closed the connection without an answer."
+        case aiohttp.ClientOSError() if isinstance(failure.__cause__, ssl.SSLError):
+            return "tls", f"The receiver ended the TLS session ({_tls_reason(failure)}). {_WANTS_CERTIFICATE}"
+        case aiohttp.ClientOSError() | ConnectionError() if _went_after_the_handshake(exchange):
+            return "reset", f"The receiver reset the connection right after the handshake. {_WANTS_CERTIFICATE}"
         case aiohttp.ClientOSError() | ConnectionError():
             return "reset", "The receiver reset the connection."
         case AnsweredUnasked():
@@ -61,6 +69,11 @@ def classify(failure: Exception, exchange: Exchange) -> tuple[str, str]:
             return "protocol", "The answer's body is not valid HTTP."
         case _:
             return "protocol", f"The request failed ({type(failure).__name__})."
+
+
+def _went_after_the_handshake(exchange: Exchange) -> bool:
+    fresh = exchange.connect_ms is not None and not exchange.reused
+    return fresh and exchange.status is None and exchange.target.scheme == "https"
 
 
 def _was_cut(failure: aiohttp.ClientPayloadError) -> bool:
