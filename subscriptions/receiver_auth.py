@@ -36,7 +36,6 @@ class Method:
 
     name: str
     title: str
-    summary: str
     required: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     sends_header: bool = False
@@ -50,29 +49,17 @@ METHODS: Mapping[str, Method] = MappingProxyType(
     {
         method.name: method
         for method in (
-            Method(NONE, "None", "The signature is proof enough."),
-            Method(
-                BASIC,
-                "User name and password",
-                "Basic authentication (RFC 7617).",
-                required=("username", "password"),
-                sends_header=True,
-            ),
-            Method(BEARER, "Bearer token", "Authorization: Bearer, with a fixed token.", ("token",), sends_header=True),
+            Method(NONE, "None"),
+            Method(BASIC, "User name and password (basic)", ("username", "password"), sends_header=True),
+            Method(BEARER, "Bearer token", ("token",), sends_header=True),
             Method(
                 OAUTH2,
                 "OAuth 2 client credentials",
-                "A token is fetched, kept until shortly before it ends, and renewed when the receiver answers 401.",
                 required=("token_url", "client_id", "client_secret"),
                 optional=("scope", "audience", "client_authentication"),
                 sends_header=True,
             ),
-            Method(
-                MTLS,
-                "Client certificate",
-                "Presented when the receiver asks for one (mTLS).",
-                required=("certificate", "private_key"),
-            ),
+            Method(MTLS, "Client certificate (mTLS)", ("certificate", "private_key")),
         )
     }
 )

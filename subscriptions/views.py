@@ -222,7 +222,7 @@ def _choices() -> dict:
         "other_schemes": others,
         "optional_fields": [(scheme.name, _option_fields(scheme, scheme.defaults())) for scheme in others],
         "shape_groups": _shape_groups(),
-        "auth_methods": [(one.name, f"{one.title}: {one.summary}") for one in receiver_auth.METHODS.values()],
+        "auth_methods": [(one.name, one.title) for one in receiver_auth.METHODS.values()],
         "client_authentications": receiver_auth.CLIENT_AUTHENTICATIONS.items(),
         "policies": [(one.name, one.title, one.summary) for one in POLICIES.values()],
         "severities": [("low", "Low: every event"), ("medium", "Medium and high"), ("high", "High only")],
