@@ -26,8 +26,9 @@ from django.db.utils import InterfaceError, OperationalError
 
 from deliveries import outbox
 from deliveries.results import record
-from deliveries.sending import Sending, load, prepare, why_unsendable
-from egress.client import Client, Outcome, OutgoingRequest
+from deliveries.sending import Prepared, Sending, load, prepare, why_unsendable
+from egress.authentication import authenticated_post
+from egress.client import Client, Outcome
 from egress.guard import Guard
 from subscriptions.verification import portal_guard
 from tenants.scope import system_scope
@@ -52,8 +53,9 @@ class Network:
         self._client = Client(guard, limit=IN_FLIGHT, per_host_limit=IN_FLIGHT, user_agent=USER_AGENT, proxy=proxy)
         asyncio.run_coroutine_threadsafe(self._client.__aenter__(), self._loop).result()
 
-    def post(self, request: OutgoingRequest) -> "Future[Outcome]":
-        return asyncio.run_coroutine_threadsafe(self._client.post(request), self._loop)
+    def post(self, prepared: Prepared) -> "Future[Outcome]":
+        sending = authenticated_post(self._client, prepared.request, prepared.auth)
+        return asyncio.run_coroutine_threadsafe(sending, self._loop)
 
     def close(self) -> None:
         asyncio.run_coroutine_threadsafe(self._client.__aexit__(None, None, None), self._loop).result()
@@ -153,7 +155,7 @@ class Dispatcher:
                 sending.outcome = Outcome(status=None, error="unsendable", detail=why_unsendable(error))
                 self._done.put(sending)
                 continue
-            self._network.post(sending.prepared.request).add_done_callback(self._arrived(sending))
+            self._network.post(sending.prepared).add_done_callback(self._arrived(sending))
         return len(claims)
 
     def _arrived(self, sending: Sending) -> Callable[[Future], None]:

@@ -14,7 +14,7 @@ class OfSubscriptionSerializer(KnownFieldsOnly, serializers.Serializer):
     subscription = serializers.UUIDField()
 
     def validate_subscription(self, value) -> Subscription:
-        found = Subscription.objects.present().defer("url", "headers").filter(pk=value).first()
+        found = Subscription.objects.present().defer("url", "headers", "auth_secrets").filter(pk=value).first()
         if found is None:
             raise serializers.ValidationError("There is no such subscription.")
         return found

@@ -118,6 +118,7 @@ def wants(subscription: Subscription, event: Event) -> bool:
 def _ready_subscriptions(tenants: set) -> dict:
     by_tenant = defaultdict(list)
     if tenants:
-        for subscription in Subscription.objects.ready().filter(tenant_id__in=tenants).defer("url", "headers"):
+        ready = Subscription.objects.ready().filter(tenant_id__in=tenants)
+        for subscription in ready.defer("url", "headers", "auth_secrets"):
             by_tenant[subscription.tenant_id].append(subscription)
     return by_tenant

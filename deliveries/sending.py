@@ -11,6 +11,7 @@ from django.db.utils import InterfaceError, OperationalError
 from deliveries import challenges, outbox
 from deliveries.models import Delivery, load_whole_posts
 from deliveries.outbox import Claim
+from egress.authentication import MASK, Authentication, shown_headers
 from egress.client import Outcome, OutgoingRequest
 from events.models import Event
 from subscriptions import signing
@@ -19,17 +20,17 @@ from tenants.scope import system_scope
 from vault.keyring import KeyringError
 
 TIMEOUT = 15.0  # seconds for one whole request
-MASK = "••••"
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """What goes out, and what the attempt's row will say was sent (secret values masked)."""
+    """What goes out, with what, and what the attempt's row will say was sent (secret values masked)."""
 
     request: OutgoingRequest
     shown_headers: list[tuple[str, str]]
+    auth: Authentication | None = None
 
 
 @dataclass
@@ -62,7 +63,9 @@ def prepare(delivery: Delivery, secrets: list[str], signed_at: datetime) -> Prep
     body, own = compose(delivery, secrets, signed_at)
     custom = tuple((delivery.subscription.headers or {}).items())
     request = OutgoingRequest(url=delivery.subscription.url, headers=(*own, *custom), body=body, timeout=TIMEOUT)
-    return Prepared(request, [*own, *((name, MASK) for name, _ in custom)])
+    auth = delivery.subscription.authentication()
+    shown = [*own, *((name, MASK) for name, _ in custom), *shown_headers(auth)]
+    return Prepared(request, shown, auth)
 
 
 def why_unsendable(error: Exception) -> str:

@@ -20,7 +20,6 @@ towards `total_ms`: a receiver is not blamed for our queue.
 """
 
 import asyncio
-import functools
 import io
 import re
 import socket
@@ -28,30 +27,29 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
-from types import SimpleNamespace, TracebackType
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.client_reqrep import ClientRequest
-from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
-from aiohttp.http_parser import RawResponseMessage
-from aiohttp.streams import StreamReader
 from aiohttp.typedefs import LooseHeaders
 from multidict import CIMultiDict
 from yarl import URL
 
+from egress.certificates import Contexts
+from egress.connector import Connector, Request, traces
+from egress.exchange import KEPT_BODY, Exchange, Outcome, OutgoingRequest, Route, current, ip_and_port
+from egress.failures import classify, is_stale_connection
 from egress.guard import AddressRefused, Guard, Target, UrlRefused
+from egress.oauth import Tokens
 from egress.resolver import PooledResolver
+
+__all__ = ["KEPT_BODY", "Client", "Outcome", "OutgoingRequest"]
 
 MAX_TIMEOUT = 30.0
 MAX_ROUTES = 3  # of a name's addresses, how many a proxy is asked for in turn
-KEPT_BODY = 16 * 1024
 READ_BODY = 64 * 1024
-MAX_INTERIM = 32  # 1xx answers before the real one
 MAX_HEADERS = 128
 MAX_HEADER_LINE = 8190
 KEPT_HEADERS = 16 * 1024
@@ -78,105 +76,6 @@ _AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 
-AddrInfo = tuple[
-    int | socket.AddressFamily,
-    int | socket.SocketKind,
-    int,
-    str,
-    tuple,  # type: ignore[type-arg]
-]
-
-
-@dataclass(frozen=True)
-class OutgoingRequest:
-    """One HTTP request, ready to go. `timeout` is in seconds, for the whole exchange, ≤ 30."""
-
-    # None of these belongs in a log line: URLs and headers carry secrets, bodies are customers'.
-    url: str = field(repr=False)
-    headers: tuple[tuple[str, str], ...] = field(repr=False)
-    body: bytes = field(repr=False)
-    timeout: float = 15.0
-    method: str = "POST"
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of one request.
-
-    `error` is empty when a complete answer (or the first 64 KB of a longer one) arrived, whatever
-    its status. Otherwise it is one of:
-
-        refused    the guard refused the URL or the address, or a header cannot be sent
-        dns        the name did not resolve
-        connect    no connection
-        tls        a connection, but no trustworthy TLS session
-        timeout    no complete answer in time (`status` is set if the status line did arrive)
-        reset      the receiver closed or reset the connection in mid-exchange
-        protocol   the answer was not HTTP
-        too_large  the answer's header, or what came before it, exceeded its bounds
-
-    `connect_ms` is the time for DNS, TCP and TLS together (with a proxy: without DNS), None on a
-    reused connection. `body` is at most the first 16 KB, as received (possibly compressed).
-    `address` is the receiver's `ip:port`, empty if no connection was made or only the proxy knows.
-    """
-
-    status: int | None
-    headers: tuple[tuple[str, str], ...] = ()
-    body: bytes = b""
-    body_truncated: bool = False
-    error: str = ""
-    detail: str = ""
-    connect_ms: float | None = None
-    total_ms: float = 0.0
-    address: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """Whether the receiver took the message: a complete answer with a 2xx status."""
-        return not self.error and self.status is not None and 200 <= self.status < 300
-
-
-@dataclass(frozen=True)
-class _Route:
-    """How a target is asked for. `server_hostname` and `host` say its name where `url` has an address."""
-
-    url: URL
-    address: str = ""
-    server_hostname: str | None = None
-    host: str = ""
-
-
-@dataclass
-class _Exchange:
-    """What is learnt on the way; filled in by the socket factory, the traces and the reader."""
-
-    target: Target
-    by_proxy: bool = False
-    route: _Route | None = None
-    address: str = ""
-    reused: bool = False
-    refusal: AddressRefused | None = None
-    attempted: bool = False
-    connect_started: float = 0.0
-    connect_ms: float | None = None
-    status: int | None = None
-    headers: tuple[tuple[str, str], ...] = ()
-    body: bytearray = field(default_factory=bytearray)
-    truncated: bool = False
-
-    def outcome(self, started: float, error: str = "", detail: str = "") -> Outcome:
-        return Outcome(
-            status=self.status,
-            headers=self.headers,
-            body=bytes(self.body[:KEPT_BODY]),
-            body_truncated=self.truncated or len(self.body) > KEPT_BODY,
-            error=error,
-            detail=detail,
-            connect_ms=self.connect_ms,
-            total_ms=_elapsed_ms(started),
-            address=self.address,
-        )
-
 
 @dataclass
 class _Host:
@@ -184,76 +83,6 @@ class _Host:
 
     slots: asyncio.Semaphore
     users: int = 0
-
-
-# A context variable, because the connector calls its socket factory with an address only, from
-# tasks (happy eyeballs) that inherit the context of the request they connect for.
-_exchange: ContextVar[_Exchange] = ContextVar("exchange")
-
-
-class _AnsweredUnasked(aiohttp.ClientError):
-    """Something came while nothing was asked: a 408 on an idle connection, or a 200 for anybody who connects."""
-
-
-class _TooManyInterimAnswers(HttpProcessingError):
-    message = "Too many interim answers"
-
-
-class _Protocol(ResponseHandler):
-    """Bounds what may come before an answer, and what is left after an exchange.
-
-    aiohttp reads 1xx answers for as long as they come. Parsing a flood of them takes the whole
-    loop, which all receivers share, until the flooder's own timeout ends it.
-
-    A transport that is closed goes on sending what it holds, and TLS waits for the receiver's
-    goodbye. A receiver that reads no more would keep socket and body for as long as it likes, so
-    whatever is closed is dropped.
-    """
-
-    _interim = 0
-
-    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
-        if data[0].code >= 200 or data[0].code == 101:
-            self._interim = 0
-        elif self._interim >= MAX_INTERIM:
-            if not self.is_eof():
-                self.set_exception(_TooManyInterimAnswers())
-                if self.transport is not None:
-                    self.transport.abort()
-            return
-        else:
-            self._interim += 1
-        super().feed_data(data, size)
-
-    def close(self) -> None:
-        self.abort()
-
-
-class _Connector(aiohttp.TCPConnector):
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        # Not public, but the only place where a connection's protocol is chosen; a test would see it go.
-        self._factory = functools.partial(_Protocol, loop=asyncio.get_running_loop())  # type: ignore[assignment]
-
-
-class _Request(ClientRequest):
-    """Notes which peer the request goes to: new and reused connections both pass here."""
-
-    async def send(self, conn: aiohttp.connector.Connection) -> aiohttp.ClientResponse:
-        exchange = _exchange.get()
-        if conn.protocol is not None and conn.protocol.should_close:
-            # It would be read as the answer, before a byte of the request has left.
-            raise _AnsweredUnasked
-        peer = conn.transport.get_extra_info("peername") if conn.transport else None
-        if exchange.by_proxy and exchange.route:
-            # The peer is the proxy, whose address is nothing a tenant should learn.
-            exchange.address = exchange.route.address
-            # Not before the tunnel stands: it is asked for by address, and its Host has to agree.
-            if exchange.route.host:
-                self.headers["Host"] = exchange.route.host
-        elif peer:
-            exchange.address = _ip_and_port(peer[0], peer[1])
-        return await super().send(conn)
 
 
 class Client:
@@ -287,6 +116,8 @@ class Client:
         self._resolver = resolver
         self._names: AbstractResolver | None = None
         self._ssl_context = ssl_context
+        self._contexts = Contexts(ssl_context)
+        self.tokens = Tokens(self.post)
         self._session: aiohttp.ClientSession | None = None
         self._stack = AsyncExitStack()
 
@@ -296,8 +127,8 @@ class Client:
             resolver = PooledResolver()
             self._stack.push_async_callback(resolver.close)
         self._names = resolver
-        connector = _Connector(
-            socket_factory=self._open_socket,
+        connector = Connector(
+            None if self._proxy else self._guard,
             resolver=resolver,
             ssl=self._ssl_context or True,
             # The slots bound the requests; the pool itself must never make one wait.
@@ -311,8 +142,8 @@ class Client:
                 trust_env=False,
                 auto_decompress=False,
                 skip_auto_headers=_AUTOMATIC,
-                trace_configs=[_traces()],
-                request_class=_Request,
+                trace_configs=[traces()],
+                request_class=Request,
                 timeout=aiohttp.ClientTimeout(total=None),
                 read_bufsize=KEPT_BODY,
                 max_line_size=MAX_HEADER_LINE,
@@ -329,6 +160,7 @@ class Client:
         traceback: TracebackType | None,
     ) -> None:
         self._session = None
+        self.tokens.close()
         await self._stack.aclose()
 
     async def post(self, request: OutgoingRequest) -> Outcome:
@@ -343,10 +175,15 @@ class Client:
             headers = self._headers(request)
         except UrlRefused as refusal:
             return Outcome(status=None, error="refused", detail=refusal.sentence)
+        try:
+            tls = await self._tls(request, target)
+        except (ssl.SSLError, ValueError):
+            detail = "The client certificate cannot be presented to this receiver."
+            return Outcome(status=None, error="client_certificate", detail=detail)
         async with self._slot(target):
             started = time.perf_counter()
-            exchange = _Exchange(target, by_proxy=self._proxy is not None)
-            _exchange.set(exchange)
+            exchange = Exchange(target, by_proxy=self._proxy is not None, tls=tls)
+            current.set(exchange)
             timeout = max(0.001, min(request.timeout, MAX_TIMEOUT))
             try:
                 async with asyncio.timeout(timeout):
@@ -354,13 +191,21 @@ class Client:
             except TimeoutError:
                 return exchange.outcome(started, "timeout", f"No complete answer within {timeout:g} seconds.")
             except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as failure:
-                error, detail = _classify(failure, exchange)
+                error, detail = classify(failure, exchange)
                 return exchange.outcome(started, error, detail)
             return exchange.outcome(started)
 
-    async def _send_by_some_route(self, request: OutgoingRequest, headers: LooseHeaders, exchange: _Exchange) -> None:
+    async def _tls(self, request: OutgoingRequest, target: Target) -> ssl.SSLContext | None:
+        """The context of a request with a certificate of its own; None stands for the one all others share."""
+        if request.certificate is None:
+            return None
+        if target.plain_http:
+            raise ValueError("There is no TLS to present a certificate in.")
+        return await self._contexts.of(request.certificate)
+
+    async def _send_by_some_route(self, request: OutgoingRequest, headers: LooseHeaders, exchange: Exchange) -> None:
         """Without a proxy there is one route, and the connector tries the name's addresses in turn."""
-        routes = await self._routes_by_proxy(exchange) if self._proxy else [_Route(_url(exchange.target))]
+        routes = await self._routes_by_proxy(exchange) if self._proxy else [Route(_url(exchange.target))]
         for route in routes:
             exchange.route = route
             try:
@@ -371,17 +216,17 @@ class Client:
                     raise
 
     async def _send_past_a_stale_connection(
-        self, request: OutgoingRequest, headers: LooseHeaders, exchange: _Exchange, route: _Route
+        self, request: OutgoingRequest, headers: LooseHeaders, exchange: Exchange, route: Route
     ) -> None:
         try:
             await self._send(request, headers, exchange, route)
         except (aiohttp.ClientError, OSError) as failure:
-            if not _is_stale_connection(failure, exchange):
+            if not is_stale_connection(failure, exchange):
                 raise
             exchange.reused = False
             await self._send(request, headers, exchange, route)
 
-    async def _routes_by_proxy(self, exchange: _Exchange) -> list[_Route]:
+    async def _routes_by_proxy(self, exchange: Exchange) -> list[Route]:
         """What the proxy may be asked for; raises AddressRefused, or OSError where the name does not resolve."""
         target = exchange.target
         addresses = await self._addresses(target)
@@ -395,12 +240,12 @@ class Client:
         if exchange.refusal and (target.plain_http or not passed):
             raise exchange.refusal
         if target.plain_http:
-            known = _ip_and_port(passed[0], target.port) if len(passed) == 1 else ""
-            return [_Route(_url(target), address=known)]
+            known = ip_and_port(passed[0], target.port) if len(passed) == 1 else ""
+            return [Route(_url(target), address=known)]
         return [
-            _Route(
+            Route(
                 _url(replace(target, host=address)),
-                address=_ip_and_port(address, target.port),
+                address=ip_and_port(address, target.port),
                 server_hostname=target.host,
                 host=_url(target).host_port_subcomponent or "",
             )
@@ -417,7 +262,7 @@ class Client:
             raise socket.gaierror(socket.EAI_NONAME, "The name has no address.")
         return list(dict.fromkeys(result["host"] for result in found))
 
-    async def _send(self, request: OutgoingRequest, headers: LooseHeaders, exchange: _Exchange, route: _Route) -> None:
+    async def _send(self, request: OutgoingRequest, headers: LooseHeaders, exchange: Exchange, route: Route) -> None:
         if self._session is None:
             raise RuntimeError("The client is not open.")
         async with self._session.request(
@@ -429,6 +274,8 @@ class Client:
             allow_redirects=False,
             proxy=self._proxy,
             server_hostname=route.server_hostname,
+            # The pool keys its connections by it.
+            ssl=exchange.tls or True,
         ) as response:
             exchange.status = response.status
             exchange.headers = _kept_headers(response.raw_headers)
@@ -464,110 +311,6 @@ class Client:
             if not host.users:
                 del self._hosts[key]
 
-    def _open_socket(self, addr_info: AddrInfo) -> socket.socket:
-        """The connector's socket factory: the last look at where a message is going."""
-        family, kind, protocol, _, address = addr_info
-        exchange = _exchange.get()
-        if self._proxy is None:
-            try:
-                self._guard.check_address(address[0], plain_http=exchange.target.plain_http, port=address[1])
-            except AddressRefused as refusal:
-                exchange.refusal = refusal
-                raise
-        exchange.attempted = True
-        return socket.socket(family, kind, protocol)
-
-
-def _traces() -> aiohttp.TraceConfig:
-    async def started(session: aiohttp.ClientSession, _: SimpleNamespace, params: object) -> None:
-        _exchange.get().connect_started = time.perf_counter()
-
-    async def ended(session: aiohttp.ClientSession, _: SimpleNamespace, params: object) -> None:
-        exchange = _exchange.get()
-        exchange.connect_ms = _elapsed_ms(exchange.connect_started)
-
-    async def reused(session: aiohttp.ClientSession, _: SimpleNamespace, params: object) -> None:
-        _exchange.get().reused = True
-
-    traces = aiohttp.TraceConfig()
-    traces.on_connection_create_start.append(started)
-    traces.on_connection_create_end.append(ended)
-    traces.on_connection_reuseconn.append(reused)
-    return traces
-
-
-def _is_stale_connection(failure: Exception, exchange: _Exchange) -> bool:
-    """Whether a reused connection turned out closed before any byte of an answer."""
-    if not exchange.reused or exchange.status is not None:
-        return False
-    if isinstance(failure, _AnsweredUnasked):
-        return True
-    if isinstance(failure, aiohttp.ServerDisconnectedError):
-        # With a partly read header the message is that header, not a text.
-        return isinstance(failure.message, str)
-    return isinstance(failure, (ConnectionError, aiohttp.ClientOSError)) and not isinstance(
-        failure, aiohttp.ClientConnectorError
-    )
-
-
-def _classify(failure: Exception, exchange: _Exchange) -> tuple[str, str]:
-    """The error class of Outcome, and a sentence for people that tells nothing about our inside."""
-    if exchange.refusal is not None and not exchange.attempted:
-        return "refused", str(exchange.refusal)
-    match failure:
-        case aiohttp.ClientProxyConnectionError():
-            return "connect", "The portal's own proxy cannot be reached."
-        case aiohttp.ClientConnectorDNSError() if exchange.by_proxy:
-            return "connect", "The portal's own proxy cannot be reached."
-        case aiohttp.ClientHttpProxyError():
-            return "connect", f"The portal's own proxy opened no connection ({failure.status})."
-        case aiohttp.ClientConnectorDNSError() | socket.gaierror():
-            return "dns", f"The name {exchange.target.host} does not resolve."
-        case aiohttp.ClientConnectorCertificateError():
-            return "tls", f"The certificate is not trusted: {_tls_reason(failure)}."
-        case aiohttp.ClientSSLError() | ssl.SSLError():
-            return "tls", f"No TLS session: {_tls_reason(failure)}."
-        case aiohttp.ClientConnectorError():
-            return "connect", f"No connection: {failure.os_error.strerror or 'failed'}."
-        case aiohttp.ServerDisconnectedError():
-            return "reset", "The receiver closed the connection without an answer."
-        case aiohttp.ClientOSError() | ConnectionError():
-            return "reset", "The receiver reset the connection."
-        case _AnsweredUnasked():
-            return "protocol", "The receiver answered before it was asked."
-        case aiohttp.ClientResponseError():
-            if _has_cause(failure, _TooManyInterimAnswers):
-                return "too_large", "The answer was preceded by too many interim ones."
-            if _has_cause(failure, LineTooLong) or "Too many headers" in failure.message:
-                return "too_large", "The answer's header is too large."
-            return "protocol", "The answer is not HTTP."
-        case aiohttp.ClientPayloadError():
-            if _was_cut(failure):
-                return "reset", "The receiver closed the connection in the middle of its answer."
-            return "protocol", "The answer's body is not valid HTTP."
-        case _:
-            return "protocol", f"The request failed ({type(failure).__name__})."
-
-
-def _was_cut(failure: aiohttp.ClientPayloadError) -> bool:
-    return "not completed" in str(failure)
-
-
-def _has_cause(failure: BaseException | None, kind: type[BaseException]) -> bool:
-    while failure is not None:
-        if isinstance(failure, kind):
-            return True
-        failure = failure.__cause__
-    return False
-
-
-def _tls_reason(failure: BaseException) -> str:
-    cause = failure.__cause__ if isinstance(failure.__cause__, ssl.SSLError) else failure
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return str(cause.verify_message)
-    reason = getattr(cause, "reason", None)
-    return str(reason).lower().replace("_", " ") if reason else "the handshake failed"
-
 
 def _kept_headers(raw: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[str, str], ...]:
     """The answer's headers as text, up to 16 KB of them: they are kept with the attempt."""
@@ -583,11 +326,3 @@ def _kept_headers(raw: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[str, str]
 
 def _url(target: Target) -> URL:
     return URL(target.url, encoded=True)
-
-
-def _ip_and_port(ip: str, port: int) -> str:
-    return f"[{ip}]:{port}" if ":" in ip else f"{ip}:{port}"
-
-
-def _elapsed_ms(started: float) -> float:
-    return (time.perf_counter() - started) * 1000

@@ -75,6 +75,21 @@ class SubscriptionFilter(filters.FilterSet):
                 request_only=True,
             ),
             OpenApiExample(
+                "To a gateway that wants an access token",
+                {
+                    "name": "Gateway",
+                    "url": "https://api.example.com/events",
+                    "auth": {
+                        "method": "oauth2",
+                        "token_url": "https://login.example.com/oauth2/token",
+                        "client_id": "portcullis",
+                        "client_secret": "…",
+                        "scope": "events.write",
+                    },
+                },
+                request_only=True,
+            ),
+            OpenApiExample(
                 "CloudEvents for a receiver with a scheme of its own",
                 {
                     "name": "Ledger",
@@ -89,7 +104,7 @@ class SubscriptionFilter(filters.FilterSet):
     ),
 )
 class SubscriptionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.DestroyModelMixin, TenantViewSet):
-    """Who wants to be told. URL and header values are write-only; a secret is answered once."""
+    """Who wants to be told. URL, header values and credentials are write-only; a secret is answered once."""
 
     model = Subscription
     serializer_class = SubscriptionSerializer
@@ -110,7 +125,7 @@ class SubscriptionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixi
     }
 
     def get_queryset(self):
-        queryset = super().get_queryset().present().defer("url", "headers")
+        queryset = super().get_queryset().present().defer("url", "headers", "auth_secrets")
         if self.action != "list":
             return queryset
         live = SigningSecret.objects.live().defer("value")
@@ -139,7 +154,7 @@ class SubscriptionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixi
         fields = writer.validated_data
         subscription, key = Subscription.objects.create_pending(self.tenant, self.actor.user, **fields)
         shown = {name: value for name, value in fields.items() if name not in HIDDEN and value != {}}
-        shown |= {"header_names": list(subscription.header_names)}
+        shown |= {"header_names": list(subscription.header_names), "auth": subscription.auth_method}
         # Pairs of old and new: a bare list of two event types would be read as one.
         self.audit("subscription.created", subscription, {name: [None, plain(value)] for name, value in shown.items()})
         subscription.key = key
@@ -150,12 +165,14 @@ class SubscriptionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixi
         )
 
     def partial_update(self, request, pk=None):
-        """Change settings. Headers are replaced as a whole; another URL has to be confirmed anew."""
+        """Change settings. Headers and authentication are replaced as a whole; another URL has to be confirmed anew."""
         subscription = self.get_object()
         writer = SubscriptionWriteSerializer(subscription, data=request.data, partial=True)
         writer.is_valid(raise_exception=True)
         fields = dict(writer.validated_data)
         difference = changes(subscription, fields, hidden=HIDDEN)
+        if "auth" in fields and (change := [subscription.auth_method, fields["auth"].method]) != change[::-1]:
+            difference["auth"] = change
         url = fields.pop("url", None)
         subscription.configure(**fields)
         if url is not None and not subscription.change_url(url):
@@ -165,7 +182,7 @@ class SubscriptionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixi
         return Response(SubscriptionSerializer(subscription).data)
 
     def perform_destroy(self, subscription):
-        """What was sent stays in the log; secrets, URL and headers are destroyed."""
+        """What was sent stays in the log; secrets, URL, headers and authentication are destroyed."""
         subscription.delete()
         self.audit("subscription.deleted", subscription)
 

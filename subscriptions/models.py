@@ -11,11 +11,13 @@ from django.db import models, transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from egress.authentication import Authentication
 from events.models import Severity
 from events.wakeup import ROUTE, wake_on_commit
-from subscriptions import challenges, verification
+from subscriptions import challenges, receiver_auth, verification
 from subscriptions.challenges import Failure
 from subscriptions.messages import CHALLENGE_TYPE, CONFIRMATION_TYPE, TEST_TYPE
+from subscriptions.receiver_auth import ReceiverAuth
 from subscriptions.signing import SCHEMES, HeaderNames, Scheme, generate_secret, public_key
 from tenants.models import Tenant, TenantOwned, User
 from tenants.scope import ScopedManager
@@ -60,6 +62,7 @@ class SubscriptionQuerySet(models.QuerySet):
         created_by: User | None,
         *,
         headers: dict[str, str] | None = None,
+        auth: ReceiverAuth | None = None,
         **fields,
     ) -> tuple["Subscription", str]:
         """A new subscription, the question to its receiver on the way, and what that verifies with.
@@ -69,6 +72,7 @@ class SubscriptionQuerySet(models.QuerySet):
         """
         subscription = self.model(tenant=tenant, created_by=created_by, **fields)
         subscription.seal_headers(headers or {})
+        subscription.seal_auth(auth or ReceiverAuth())
         if subscription.is_polled:
             subscription.state = Subscription.State.IDLE
         subscription.save(force_insert=True)
@@ -152,6 +156,9 @@ class Subscription(TenantOwned):
     filter_error_event = models.UUIDField(null=True, editable=False)
     headers = SealedJSON(null=True)
     header_names = ArrayField(models.CharField(max_length=100), default=list, editable=False)
+    auth_method = models.CharField(max_length=10, default=receiver_auth.NONE)
+    auth_config = models.JSONField(default=dict)
+    auth_secrets = SealedJSON(null=True)
     verification = models.CharField(max_length=10, choices=Verification.choices, default=Verification.LINK)
     signing = models.CharField(max_length=30, default="standard_webhooks")
     # Names of headers, as `signing.clean_options` made them. Empty stands for the defaults of the scheme.
@@ -395,7 +402,7 @@ class Subscription(TenantOwned):
 
     @transaction.atomic
     def delete(self) -> bool:
-        """Gone for people; secrets, URL and headers are destroyed. True if this call changed it."""
+        """Gone for people; secrets, URL, headers and authentication are destroyed. True if this call changed it."""
         self.url = ""
         gone = self._update(
             Q(),
@@ -403,6 +410,9 @@ class Subscription(TenantOwned):
             url=_sealed(self, "url"),
             headers=None,
             header_names=[],
+            auth_method=receiver_auth.NONE,
+            auth_config={},
+            auth_secrets=None,
             confirmation_digest=None,
             confirmation_expires_at=None,
             challenge_notice=None,
@@ -420,8 +430,18 @@ class Subscription(TenantOwned):
         self.headers = headers or None
         self.header_names = list(headers)
 
-    def configure(self, *, headers: dict[str, str] | None = None, **fields) -> None:
-        """Change name, event types and the like; headers as a whole. The URL has its own verb."""
+    def seal_auth(self, auth: ReceiverAuth) -> None:
+        """Take a clean authentication: secrets sealed, the rest readable. Not saved yet."""
+        self.auth_method, self.auth_config = auth.method, auth.config
+        self.auth_secrets = auth.secrets or None
+
+    def authentication(self) -> Authentication | None:
+        """What its requests are sent with, opened. Raises KeyringError or ValueError where that is not possible."""
+        auth = ReceiverAuth(self.auth_method, self.auth_config, self.auth_secrets or {})
+        return receiver_auth.authentication(auth, owner=str(self.pk), receiver=self.url)
+
+    def configure(self, *, headers: dict[str, str] | None = None, auth: ReceiverAuth | None = None, **fields) -> None:
+        """Change name, event types and the like; headers and authentication as a whole. The URL has its own verb."""
         if fields.get("filter", self.filter) != self.filter:
             fields |= {"filter_errors": 0, "filter_error": "", "filter_error_event": None}
         for name, value in fields.items():
@@ -429,6 +449,9 @@ class Subscription(TenantOwned):
         if headers is not None:
             self.seal_headers(headers)
             fields |= {"headers": None, "header_names": None}
+        if auth is not None:
+            self.seal_auth(auth)
+            fields |= {"auth_method": None, "auth_config": None, "auth_secrets": None}
         if fields:
             self.save(update_fields=list(fields))
 

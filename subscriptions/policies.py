@@ -178,6 +178,8 @@ _ERRORS: Mapping[str, str] = MappingProxyType(
         "reset": "The receiver closed the connection before its answer was complete.",
         "protocol": "The receiver's answer was not valid HTTP.",
         "too_large": "The receiver's answer was too large.",
+        "oauth_token": "There was no access token to send with.",
+        "client_certificate": "The client certificate cannot be presented.",
     }
 )
 

@@ -6,12 +6,14 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from egress.guard import UrlRefused
+from subscriptions.auth_serializers import AuthSerializer, AuthWriteSerializer
 from subscriptions.challenges import FAILURES
 from subscriptions.choice_serializers import ChoiceFields, FilterErrorsSerializer
 from subscriptions.headers import HeadersRefused, clean_headers, in_common
 from subscriptions.messages import SHAPES
 from subscriptions.models import SigningSecret, Subscription
 from subscriptions.policies import POLICIES
+from subscriptions.receiver_auth import METHODS, MTLS, NONE
 from subscriptions.signing import (
     MAX_HEADER_NAME,
     MAX_PREFIX,
@@ -25,7 +27,7 @@ from subscriptions.verification import portal_guard
 from tenants.fields import KnownFieldsOnly, one_plain_line, refuse_taken
 from vault.credentials import DEFAULT_OVERLAP, OVERLAPS
 
-HIDDEN = frozenset({"url", "headers"})
+HIDDEN = frozenset({"url", "headers", "auth"})
 DEFAULT_SIGNING = Subscription._meta.get_field("signing").default
 
 
@@ -69,6 +71,7 @@ class SigningHeadersSerializer(serializers.Serializer):
 class SubscriptionSerializer(serializers.ModelSerializer):
     """What may be read of a subscription."""
 
+    auth = serializers.SerializerMethodField(help_text="How messages authenticate to the receiver, without secrets.")
     signing_options = serializers.SerializerMethodField(help_text="What can be chosen about its headers, as it is now.")
     signing_headers = SigningHeadersSerializer(read_only=True)
     can_overlap = serializers.BooleanField(
@@ -110,6 +113,7 @@ class SubscriptionSerializer(serializers.ModelSerializer):
             "filter",
             "filter_errors",
             "header_names",
+            "auth",
             "delivery",
             "acknowledged_cursor",
             "polled_at",
@@ -131,6 +135,10 @@ class SubscriptionSerializer(serializers.ModelSerializer):
 
     def get_acknowledged_cursor(self, subscription) -> str | None:
         return str(subscription.pull_acknowledged) if subscription.is_polled else None
+
+    @extend_schema_field(AuthSerializer)
+    def get_auth(self, subscription):
+        return {"method": subscription.auth_method, **subscription.auth_config}
 
     @extend_schema_field(SigningOptionsSerializer)
     def get_signing_options(self, subscription):
@@ -230,6 +238,11 @@ class SubscriptionWriteSerializer(KnownFieldsOnly, ChoiceFields, serializers.Mod
         required=False,
         help_text="Sent with every message; values cannot be read back. Replaced as a whole.",
     )
+    auth = AuthWriteSerializer(
+        required=False,
+        write_only=True,
+        help_text="Sent with every message, tests and confirmation links included. Replaced as a whole.",
+    )
     signing = serializers.ChoiceField(
         _choices(SCHEMES),
         required=False,
@@ -257,6 +270,7 @@ class SubscriptionWriteSerializer(KnownFieldsOnly, ChoiceFields, serializers.Mod
             "sites",
             "filter",
             "headers",
+            "auth",
             "delivery",
             "verification",
             "signing",
@@ -318,10 +332,17 @@ class SubscriptionWriteSerializer(KnownFieldsOnly, ChoiceFields, serializers.Mod
         if "signing_options" in attrs:
             attrs["signing_options"] = self._clean_options(scheme, attrs["signing_options"])
         self._refuse_one_name_for_two_headers(scheme, attrs)
-        if self._takes_headers_elsewhere(attrs):
-            raise serializers.ValidationError(
-                {"headers": "The URL leads to another host: give the headers it is to get again."}
-            )
+        self._refuse_a_second_authorization(scheme, attrs)
+        self._refuse_a_certificate_without_tls(attrs)
+        if self._leads_elsewhere(attrs):
+            if self.instance.header_names and "headers" not in attrs:
+                raise serializers.ValidationError(
+                    {"headers": "The URL leads to another host: give the headers it is to get again."}
+                )
+            if self.instance.auth_method != NONE and "auth" not in attrs:
+                raise serializers.ValidationError(
+                    {"auth": "The URL leads to another host: give the authentication that it is to get again."}
+                )
         return attrs
 
     def _refuse_what_no_delivery_fits(self, attrs: dict) -> None:
@@ -333,13 +354,34 @@ class SubscriptionWriteSerializer(KnownFieldsOnly, ChoiceFields, serializers.Mod
         sentences = {
             "url": "What is polled has no URL.",
             "headers": "What is polled is not posted: it carries no custom headers.",
+            "auth": "What is polled is not posted: nobody is to be let in.",
             "verification": "What is polled is not verified: whoever fetches it has agreed.",
         }
+        if "auth" in attrs and attrs["auth"].method == NONE:
+            del sentences["auth"]
         refused = {name: sentence for name, sentence in sentences.items() if attrs.get(name)}
         if refused:
             raise serializers.ValidationError(refused)
         if self.instance is None:
             attrs["url"] = ""
+
+    def _refuse_a_second_authorization(self, scheme: Scheme, attrs: dict) -> None:
+        """Two would let two readers see two callers. The error stands where the later of the two was given."""
+        stored = self.instance
+        method = METHODS[attrs["auth"].method if "auth" in attrs else stored.auth_method if stored else NONE]
+        names = attrs.get("headers", stored.header_names if stored else [])
+        options = attrs.get("signing_options", stored.signing_options if stored else {})
+        taken = in_common(["Authorization"], [*names, *scheme.headers(options).all()])
+        place = next((name for name in ("auth", "headers", "signing_options") if name in attrs), None)
+        if place and method.sends_header and taken:
+            sentence = f"{method.title} is sent in Authorization, and so is another header of this subscription."
+            raise serializers.ValidationError({place: sentence})
+
+    def _refuse_a_certificate_without_tls(self, attrs: dict) -> None:
+        if "auth" in attrs and attrs["auth"].method == MTLS:
+            url = attrs.get("url") or self.instance.url
+            if urlsplit(url).scheme.lower() != "https":
+                raise serializers.ValidationError({"auth": "A client certificate can only be presented over https."})
 
     def _clean_options(self, scheme: Scheme, options: dict) -> dict[str, str]:
         try:
@@ -366,11 +408,9 @@ class SubscriptionWriteSerializer(KnownFieldsOnly, ChoiceFields, serializers.Mod
         if mistakes and ("headers" in attrs or "signing_options" in attrs):
             raise serializers.ValidationError({place: mistakes})
 
-    def _takes_headers_elsewhere(self, attrs: dict) -> bool:
-        """Header values cannot be read, so they must not be sent to a host of one's choice either."""
-        if self.instance is None or "url" not in attrs or "headers" in attrs:
-            return False
-        if not self.instance.header_names:
+    def _leads_elsewhere(self, attrs: dict) -> bool:
+        """What cannot be read (header values, credentials) must not be sent to a host of one's choice either."""
+        if self.instance is None or "url" not in attrs:
             return False
         old, new = urlsplit(self.instance.url), urlsplit(attrs["url"])
         return (old.scheme, old.netloc) != (new.scheme, new.netloc)

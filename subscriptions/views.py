@@ -3,6 +3,7 @@
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, render
+from django.utils import timezone
 from django.utils.cache import patch_vary_headers
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET
@@ -10,7 +11,7 @@ from django_htmx.http import HTMX_STOP_POLLING
 
 from events.models import Event
 from sources.models import Source
-from subscriptions import snippets
+from subscriptions import receiver_auth, snippets
 from subscriptions.api import SubscriptionFilter
 from subscriptions.messages import CONFIRMATION_TYPE, SHAPES
 from subscriptions.models import Notice, Subscription
@@ -67,7 +68,7 @@ CONFIRMATION_EXAMPLE = {
 @requires(Permission.READ)
 def subscriptions(request: HttpRequest) -> HttpResponse:
     """The list, or only its table where htmx asks."""
-    present = Subscription.objects.present().with_last_sent().defer("url", "headers")
+    present = Subscription.objects.present().with_last_sent().defer("url", "headers", "auth_secrets")
     found = SubscriptionFilter(request.GET, present)
     page = page_of(found.qs, request)
     context = {
@@ -111,6 +112,7 @@ def subscription(request: HttpRequest, pk) -> HttpResponse:
             "variable": snippets.PUBLIC_KEY_VARIABLE if found.scheme.has_public_key else snippets.SECRET_VARIABLE,
             "shape": SHAPES[found.shape],
             "policy": POLICIES[found.policy],
+            **_auth_of(found),
             # A public key is no secret: it is filled in.
             "verifiers": snippets.snippets(found.signing, public_key, found.signing_options),
             "overlaps": OVERLAPS.items(),
@@ -127,6 +129,7 @@ def subscription_edit(request: HttpRequest, pk) -> HttpResponse:
         "subscription": found,
         "scheme": scheme,
         "options": _option_fields(scheme, scheme.defaults() | found.signing_options),
+        **_auth_of(found),
         "fitting_shapes": [(name, SHAPES[name].title) for name in scheme.shapes],
     }
     return render(request, "subscriptions/subscription_edit.html", context)
@@ -203,7 +206,7 @@ def _only_looks_ahead(request: HttpRequest) -> bool:
 
 def _find(pk) -> Subscription:
     present = Subscription.objects.present().with_last_sent().select_related("created_by")
-    return get_object_or_404(present.defer("url", "headers"), pk=pk)
+    return get_object_or_404(present.defer("url", "headers", "auth_secrets"), pk=pk)
 
 
 def _state_of(found: Subscription) -> dict:
@@ -215,6 +218,15 @@ def _state_of(found: Subscription) -> dict:
         kind = Notice.Kind.CHALLENGE if found.is_challenged else Notice.Kind.CONFIRMATION
         notice = found.notices.filter(kind=kind).defer("payload").first()
     return {"subscription": found, "kind": STATE_KIND[found.state], "notice": notice, "settled": settled}
+
+
+def _auth_of(found: Subscription) -> dict:
+    return {
+        "auth": found.auth_config,
+        "auth_method": found.auth_method,
+        "auth_title": receiver_auth.METHODS[found.auth_method].title,
+        "auth_expiry": receiver_auth.expiry(found.auth_config, timezone.now()),
+    }
 
 
 def _url_help() -> str:
@@ -236,6 +248,8 @@ def _choices(request: HttpRequest, found: Subscription | None = None) -> dict:
         "shape_groups": _shape_groups(),
         "ways": WAYS,
         "verifications": VERIFICATIONS,
+        "auth_methods": [(one.name, one.title) for one in receiver_auth.METHODS.values()],
+        "client_authentications": receiver_auth.CLIENT_AUTHENTICATIONS.items(),
         "policies": [(one.name, one.title, one.summary) for one in POLICIES.values()],
         "source_options": _source_options(request, found),
         "site_options": _options(Site.objects.all(), found.sites if found else [], "a deleted site"),

@@ -18,7 +18,8 @@ import psutil
 import pytest
 import uvloop
 
-from egress.client import KEPT_BODY, KEPT_HEADERS, READ_BODY, Client, Outcome, OutgoingRequest, _Request
+from egress.client import KEPT_BODY, KEPT_HEADERS, READ_BODY, Client, Outcome, OutgoingRequest
+from egress.connector import Request
 from tests.egress.posting import LOOPBACK, reset
 from tests.egress.receivers import Behaviour, http, read_request, receiver, self_signed
 
@@ -298,13 +299,13 @@ def test_an_answer_that_nobody_asked_for_answers_no_later_request(loop_factory):
 
 
 def test_an_answer_to_nothing_delivers_nothing(loop_factory, monkeypatch):
-    send = _Request.send
+    send = Request.send
 
     async def late(self, conn):
         await asyncio.sleep(0.2)
         return await send(self, conn)
 
-    monkeypatch.setattr(_Request, "send", late)
+    monkeypatch.setattr(Request, "send", late)
     with receiver(before_the_request) as far:
         outcome = run(loop_factory, far.url())
     assert (outcome.error, outcome.status) == ("protocol", None)

@@ -15,7 +15,9 @@ from collections import Counter
 import pytest
 
 from egress.client import Client, OutgoingRequest
+from egress.connector import Connector
 from egress.guard import Guard
+from tests.egress.canaries import noting_connects
 from tests.egress.receivers import FixedResolver
 
 SENDS = 10_000
@@ -57,14 +59,14 @@ class NoSocket(socket.socket):
         raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
 
 
-class Watched(Client):
+class Watched(Connector):
     def _open_socket(self, addr_info):
         with super()._open_socket(addr_info) as passed:
             return NoSocket(passed.family, passed.type, passed.proto)
 
 
 async def send_many(resolver: FixedResolver, sends: int) -> Counter[str]:
-    async with Watched(Guard(), resolver=resolver) as client:
+    async with Client(Guard(), resolver=resolver) as client:
         ends: Counter[str] = Counter()
         for batch in range(sends // AT_ONCE):
             # Requests at once for one name share an answer, so each of these has a name of its own.
@@ -81,7 +83,10 @@ async def send_many(resolver: FixedResolver, sends: int) -> Counter[str]:
 def connects(monkeypatch):
     counter: Counter[str] = Counter()
     monkeypatch.setattr(NoSocket, "connects", counter)
-    return counter
+    monkeypatch.setattr("egress.client.Connector", Watched)
+    with noting_connects() as others:
+        yield counter
+    assert others == []  # a socket that is not ours would have left this machine
 
 
 @pytest.mark.spec("S8")

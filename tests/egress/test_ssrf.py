@@ -6,6 +6,7 @@ dispatcher: once under the whole guard, and once under its check of the socket a
 The canaries' port counts as one of https's here, so that it is the address which refuses and not the port.
 """
 
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from deliveries.routing import route
 from egress.guard import HTTPS_PORTS, Guard
 from events.models import Event, Inbox
 from subscriptions.models import Subscription
+from subscriptions.receiver_auth import ReceiverAuth
 from subscriptions.verification import portal_guard
 from tenants.scope import system_scope, tenant_scope
 from tests.egress.canaries import Canaries, CorpusResolver, SocketCheckAlone, listening
@@ -54,7 +56,7 @@ class Portal:
             pass
         self.dispatcher.drain()
 
-    def subscribe(self, urls: list[str]) -> list[Subscription]:
+    def subscribe(self, urls: list[str], auths: list[ReceiverAuth] | None = None) -> list[Subscription]:
         """Idle subscriptions whose URLs nobody has looked at."""
         made = []
         with tenant_scope(self.tenant.pk):
@@ -62,6 +64,8 @@ class Portal:
                 subscription = Subscription(
                     tenant=self.tenant, name=f"Hook {number}", url=url, state="idle", event_types=["*"]
                 )
+                if auths:
+                    subscription.seal_auth(auths[number])
                 subscription.save(force_insert=True)
                 subscription.issue_secret()
                 made.append(subscription)
@@ -105,6 +109,25 @@ def update(portal: Portal, url: str):
         there = Subscription.objects.first()
     there = there or portal.subscribe(["https://hooks.example.com/"])[0]
     return portal.api.patch(f"{LIST}{there.pk}/", {"url": url})
+
+
+def oauth2(url: str) -> dict[str, str]:
+    return {"method": "oauth2", "token_url": url, "client_id": "portal", "client_secret": "s3cret"}
+
+
+def create_token_url(portal: Portal, url: str):
+    hook = {"name": f"Desk {uuid.uuid4()}", "url": "https://hooks.example.com/"}
+    return portal.api.post(LIST, hook | {"auth": oauth2(url)})
+
+
+def update_token_url(portal: Portal, url: str):
+    """Changing it sends nothing, so a test is sent."""
+    with tenant_scope(portal.tenant.pk):
+        there = Subscription.objects.first() or portal.subscribe(["https://hooks.example.com/"])[0]
+    answer = portal.api.patch(f"{LIST}{there.pk}/", {"auth": oauth2(url)})
+    if answer.status_code == 200:
+        portal.api.post(f"{LIST}{there.pk}/test/")
+    return answer
 
 
 # Where a URL is sent to: (portal, urls) → how many requests were tried with each.
@@ -153,19 +176,44 @@ def retry(portal: Portal, urls: list[str]) -> int:
     return 2
 
 
-# A later place (a token URL) is one more line.
-TYPED: dict[str, Callable] = {"create": create, "update": update}
+def fetch_token(portal: Portal, urls: list[str]) -> int:
+    auths = []
+    for url in urls:
+        secrets = oauth2(url)
+        config = {name: secrets.pop(name) for name in ("token_url", "client_id")}
+        auths.append(ReceiverAuth(secrets.pop("method"), config, secrets))
+    portal.subscribe(["https://hooks.example.com/"] * len(urls), auths)
+    portal.happen()
+    portal.work()
+    return 1
+
+
+# A later place is one more line.
+TYPED: dict[str, Callable] = {
+    "create": create,
+    "update": update,
+    "create, token URL": create_token_url,
+    "update, token URL": update_token_url,
+}
 SENT: dict[str, Callable] = {
     "confirm": confirm,
     "challenge": challenge,
     "deliver": deliver,
     "test": send_test,
     "retry": retry,
+    "token URL": fetch_token,
 }
+NO_TOKEN = "No access token: the portal does not send to the token URL."
 
 
 def is_refused(answer) -> bool:
-    return answer.status_code == 400 and {error["field"] for error in answer.json()["errors"]} == {"url"}
+    fields = [error["field"] for error in answer.json()["errors"]] if answer.status_code == 400 else []
+    return fields in (["url"], ["auth.token_url"])
+
+
+def was_refused(attempt: Attempt) -> bool:
+    """By the guard; of a token URL the attempt says so in its words."""
+    return attempt.error == "refused" or (attempt.error, attempt.detail) == ("oauth_token", NO_TOKEN)
 
 
 def attempts() -> list[Attempt]:
@@ -202,7 +250,7 @@ def test_a_public_name_that_leads_inside_can_be_typed_and_is_not_connected_to(po
         portal.work()
     made = attempts()
     assert len(made) == len(HIDDEN_BY_DNS)
-    assert {attempt.error for attempt in made} == {"refused"}
+    assert all(was_refused(attempt) for attempt in made)
     assert (canaries.accepts(), canaries.connects) == (0, [])
 
 
@@ -214,7 +262,8 @@ def test_what_got_into_the_database_is_not_connected_to(portal, canaries, place)
     each = SENT[place](portal, urls)
     made = attempts()
     assert len(made) == each * len(urls)
-    assert {(attempt.error, attempt.status_code, attempt.address) for attempt in made} == {("refused", None, "")}
+    assert all(was_refused(attempt) for attempt in made)
+    assert {(attempt.status_code, attempt.address) for attempt in made} == {(None, "")}
     assert (canaries.accepts(), canaries.connects) == (0, [])
 
 
@@ -228,7 +277,7 @@ def test_the_check_of_the_socket_is_enough_by_itself(portal, canaries, place):
     assert len(made) == each * len(urls)
     assert all(attempt.error and attempt.status_code is None and not attempt.address for attempt in made)
     # The others do not even get as far as an address.
-    assert sum(attempt.error == "refused" for attempt in made) >= each * 90
+    assert sum(was_refused(attempt) for attempt in made) >= each * 90
     assert (canaries.accepts(), canaries.connects) == (0, [])
 
 
@@ -283,7 +332,8 @@ def test_a_delivery_is_not_redirected(portal, canaries, place):
         assert {address for address in canaries.connects} == {("127.0.0.1", far.port)}
     made = attempts()
     assert len(made) == each * len(urls)
-    assert {attempt.status_code for attempt in made} == set(REDIRECTS)
+    answered = {attempt.status_code or int(re.search(r"answered (\d+)", attempt.detail)[1]) for attempt in made}
+    assert answered == set(REDIRECTS)
     assert canaries.accepts() == 0
 
 
