@@ -148,3 +148,35 @@ def take_out(subscription_id: uuid.UUID, limit: int) -> list[uuid.UUID]:
             [subscription_id, limit],
         )
         return [row[0] for row in cursor.fetchall()]
+
+
+def give_back(claims: Sequence[Claim], due: Sequence[datetime]) -> None:
+    """Make rows due at these moments, as if they had not been claimed: no attempt was made."""
+    if not claims:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE deliveries_outbox AS outbox
+            SET due_at = ours.due, lease_token = NULL, attempt = greatest(outbox.attempt - 1, 0)
+            FROM unnest(%s::uuid[], %s::uuid[], %s::timestamptz[]) AS ours(delivery_id, token, due)
+            WHERE outbox.delivery_id = ours.delivery_id AND outbox.lease_token = ours.token
+            """,
+            [[claim.delivery_id for claim in claims], [claim.token for claim in claims], list(due)],
+        )
+
+
+def make_due(subscription_id: uuid.UUID) -> uuid.UUID | None:
+    """Let what is due first of one subscription be due now; None where nothing waits, or all of it is under way."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE deliveries_outbox SET due_at = clock_timestamp() WHERE delivery_id = (
+                SELECT delivery_id FROM deliveries_outbox WHERE subscription_id = %s AND lease_token IS NULL
+                ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
+            ) RETURNING delivery_id
+            """,
+            [subscription_id],
+        )
+        row = cursor.fetchone()
+    return row[0] if row else None

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from django.db.models import Prefetch
 from django.db.utils import InterfaceError, OperationalError
 
-from deliveries import outbox
+from deliveries import breaker, outbox
 from deliveries.models import Delivery, load_whole_posts
 from deliveries.outbox import Claim
 from egress.client import Outcome, OutgoingRequest
@@ -71,6 +71,7 @@ def load(claims: Sequence[Claim]) -> Iterator[tuple[Sending, list[str]]]:
         with system_scope():
             sendings, cancelled = _read(claims)
             _cancel(cancelled)
+            sendings = breaker.park(sendings)
             secrets = SigningSecret.objects.live_for({s.delivery.subscription_id for s in sendings})
     except (OperationalError, InterfaceError):
         raise
@@ -92,7 +93,7 @@ def _read(claims: Iterable[Claim]) -> tuple[list[Sending], list[tuple[Claim, str
     # Events by their ids in a query of their own, which only reads the partitions of these; a join reads all.
     events = Prefetch("event", Event.objects.defer("data"))
     by_id = (
-        Delivery.objects.select_related("subscription", "notice")
+        Delivery.objects.select_related("subscription__failing", "notice")
         .prefetch_related(events)
         .in_bulk([claim.delivery_id for claim in claims])
     )

@@ -13,7 +13,9 @@ from django.utils import timezone
 
 from events.models import Severity
 from events.wakeup import ROUTE, wake_on_commit
-from subscriptions import verification
+from subscriptions import news, policies, verification
+from subscriptions.failing import Failing
+from subscriptions.failing_mail import FailingMail
 from subscriptions.messages import CONFIRMATION_TYPE, TEST_TYPE
 from subscriptions.signing import SCHEMES, HeaderNames, Scheme, generate_secret, public_key
 from tenants.models import Tenant, TenantOwned, User
@@ -21,6 +23,8 @@ from tenants.scope import ScopedManager
 from vault.credentials import Credential, CredentialQuerySet
 from vault.fields import Sealed, SealedJSON
 from vault.keyring import KeyringError
+
+__all__ = ["Failing", "FailingMail", "Notice", "SigningSecret", "Subscription", "TooManyConfirmations", "WrongState"]
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +115,8 @@ class Subscription(TenantOwned):
         """The legal arrows; each is one conditional UPDATE on the state it leaves.
 
         pending → idle        the receiver followed the confirmation link
-        idle → disabled       by a person, or by its answers (401/403 under post-once, 410 always)
+        idle → disabled       by a person, by its answers (401/403 under post-once, 410 always, or by its rules), or
+                              after five days of only failures
         disabled → idle       enabled again; only if it was confirmed for this URL
         disabled → pending    enabled again, never confirmed for this URL
         pending → disabled    by a person, or by its answers to the confirmation link
@@ -138,6 +143,9 @@ class Subscription(TenantOwned):
     signing_options = models.JSONField(default=dict)
     shape = models.CharField(max_length=20, default="envelope")
     policy = models.CharField(max_length=20, default="standard")
+    # Seconds, of the custom policy only; and rules as `answers.clean_rules` made them.
+    delays = ArrayField(models.PositiveIntegerField(), null=True)
+    rules = models.JSONField(default=dict)
     state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING, editable=False)
     state_reason = models.CharField(max_length=200, blank=True, editable=False)
     state_changed_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -243,14 +251,18 @@ class Subscription(TenantOwned):
         """pending or idle → disabled, by a person. True if this call changed it."""
         return self._move(~Q(state=self.State.DISABLED), self.State.DISABLED, reason)
 
-    def disable_by_answer(self, reason: str) -> bool:
+    @transaction.atomic
+    def disable_by_answer(self, reason: str, at: datetime | None = None) -> bool:
         """The same because of what its receiver answered to a request that was made from `self`.
 
         Only if the state is still what was loaded then: a late answer says nothing about a URL
-        that was changed, or an agreement that was given, meanwhile.
+        that was changed, or an agreement that was given, meanwhile. People and programs are told.
         """
-        as_loaded = Q(state=self.state, state_changed_at=self.state_changed_at)
-        return self._move(as_loaded & ~Q(state=self.State.DISABLED), self.State.DISABLED, reason)
+        as_loaded, trouble = Q(state=self.state, state_changed_at=self.state_changed_at), self.trouble
+        if not self._move(as_loaded & ~Q(state=self.State.DISABLED), self.State.DISABLED, reason):
+            return False
+        news.tell_disabled(self, trouble.since if trouble else None, at or timezone.now())
+        return True
 
     @transaction.atomic
     def enable(self) -> bool:
@@ -301,6 +313,19 @@ class Subscription(TenantOwned):
             fields |= {"headers": None, "header_names": None}
         if fields:
             self.save(update_fields=list(fields))
+
+    # How its receiver fares ----------------------------------------------------------------------
+
+    @property
+    def delivery_policy(self) -> policies.Policy:
+        """When it is tried again, and what an answer means that no rule of its own names."""
+        return policies.policy_of(self.policy, self.delays)
+
+    @property
+    def trouble(self) -> Failing | None:
+        """How its receiver fails in the present state; None where it does not."""
+        failing = getattr(self, "failing", None)
+        return failing if failing is not None and failing.state_changed_at == self.state_changed_at else None
 
     # Signing -------------------------------------------------------------------------------------
 

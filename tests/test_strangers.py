@@ -76,6 +76,7 @@ BODIES: dict[tuple[str, str], Callable] = {
     ("api_replay-count", "post"): lambda world: {"subscription": str(world.subscription.pk), "kind": "deliveries"},
     ("api_delivery-cancel-pending", "post"): lambda world: {"subscription": str(world.subscription.pk)},
     ("api_delivery-count-pending", "post"): lambda world: {"subscription": str(world.subscription.pk)},
+    ("api_delivery-try-now", "post"): lambda world: {"subscription": str(world.subscription.pk)},
     ("api-event-list", "post"): lambda world: {"type": "order.paid", "payload": {}, "site": str(world.site.pk)},
 }
 

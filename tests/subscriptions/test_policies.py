@@ -4,13 +4,24 @@ from datetime import UTC, datetime
 
 import pytest
 
-from subscriptions.policies import POLICIES, decide, parse_retry_after
+from subscriptions.policies import POLICIES, decide, parse_retry_after, policy_of
 
 ERRORS = ["refused", "dns", "connect", "tls", "timeout", "reset", "protocol", "too_large"]
 
 
-def judge(policy, attempt=1, status=None, error="", retry_after=None, random=0.5):
-    return decide(policy, attempt, status=status, error=error, retry_after=retry_after, random=lambda: random)
+DELAYS = [5, 300, 3600]  # of the custom policy in these tests
+
+
+def judge(policy, attempt=1, status=None, error="", retry_after=None, random=0.5, delays=DELAYS, **rules):
+    return decide(
+        policy_of(policy, delays),
+        attempt,
+        status=status,
+        error=error,
+        retry_after=retry_after,
+        random=lambda: random,
+        **rules,
+    )
 
 
 def schedule(policy):
@@ -31,7 +42,7 @@ def test_any_2xx_is_delivered(policy, status):
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_2xx_on_the_last_attempt_is_delivered(policy):
-    assert judge(policy, POLICIES[policy].max_attempts, 200).kind == "delivered"
+    assert judge(policy, policy_of(policy, DELAYS).max_attempts, 200).kind == "delivered"
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -72,13 +83,13 @@ def test_the_exponential_schedule_is_exact(random):
     assert judge("exponential", 3, 500, random=random).delay == 240
 
 
-@pytest.mark.parametrize("policy", ["standard", "exponential"])
+@pytest.mark.parametrize("policy", ["standard", "exponential", "custom"])
 @pytest.mark.parametrize("status", [100, 301, 400, 401, 403, 404, 429, 500, 503])
 def test_any_other_answer_is_retried(policy, status):
     assert judge(policy, status=status).kind == "retry"
 
 
-@pytest.mark.parametrize("policy", ["standard", "exponential"])
+@pytest.mark.parametrize("policy", ["standard", "exponential", "custom"])
 @pytest.mark.parametrize("error", ERRORS)
 def test_no_answer_is_retried(policy, error):
     assert judge(policy, error=error).kind == "retry"
