@@ -95,7 +95,7 @@ def in_words(match: str) -> str:
     """A match for people: `404`, `any 4xx`, `no answer in time`."""
     if match == NO_ANSWER:
         return "no answer at all"
-    return f"any {match}" if match in CLASSES else REASONS.get(match, match)
+    return f"any {match}" if match in CLASSES or match == "2xx" else REASONS.get(match, match)
 
 
 def _why_not(match: str, action: str, *, retries: bool) -> str:

@@ -1,5 +1,7 @@
 """Pages of subscriptions: they read and compose; their forms and buttons call the API."""
 
+import json
+
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, render
@@ -9,11 +11,12 @@ from django.views.decorators.http import require_GET
 from django_htmx.http import HTMX_STOP_POLLING
 
 from events.models import Event
-from subscriptions import snippets
+from subscriptions import answers, schedules, snippets
 from subscriptions.api import SubscriptionFilter
+from subscriptions.failing import OPENS_AFTER, Breaker
 from subscriptions.messages import CONFIRMATION_TYPE, SHAPES
 from subscriptions.models import Notice, Subscription
-from subscriptions.policies import POLICIES
+from subscriptions.policies import POLICIES, meanings
 from subscriptions.signing import SCHEMES, Scheme
 from tenants.actors import Actor
 from tenants.addresses import client_address
@@ -81,6 +84,7 @@ def subscription(request: HttpRequest, pk) -> HttpResponse:
         request,
         "subscriptions/subscription_detail.html",
         _state_of(found)
+        | _trouble_of(found)
         | {
             "secrets": secrets,
             "overlap_ends": max((one.expires_at for one in secrets if one.expires_at), default=None),
@@ -88,7 +92,8 @@ def subscription(request: HttpRequest, pk) -> HttpResponse:
             "signing_headers": found.signing_headers.all(),
             "variable": snippets.PUBLIC_KEY_VARIABLE if found.scheme.has_public_key else snippets.SECRET_VARIABLE,
             "shape": SHAPES[found.shape],
-            "policy": POLICIES[found.policy],
+            "policy": found.delivery_policy,
+            "meanings": _meanings(found),
             # A public key is no secret: it is filled in.
             "verifiers": snippets.snippets(found.signing, public_key, found.signing_options),
             "overlaps": OVERLAPS.items(),
@@ -106,6 +111,7 @@ def subscription_edit(request: HttpRequest, pk) -> HttpResponse:
         "scheme": scheme,
         "options": _option_fields(scheme, scheme.defaults() | found.signing_options),
         "fitting_shapes": [(name, SHAPES[name].title) for name in scheme.shapes],
+        "written_delays": ", ".join(schedules.written(found.delays or ())),
     }
     return render(request, "subscriptions/subscription_edit.html", context)
 
@@ -181,7 +187,7 @@ def _only_looks_ahead(request: HttpRequest) -> bool:
 
 
 def _find(pk) -> Subscription:
-    present = Subscription.objects.present().with_last_sent().select_related("created_by")
+    present = Subscription.objects.present().with_last_sent().select_related("created_by", "failing")
     return get_object_or_404(present.defer("url", "headers"), pk=pk)
 
 
@@ -191,6 +197,23 @@ def _state_of(found: Subscription) -> dict:
     if found.state == Subscription.State.PENDING:
         notice = found.notices.filter(kind=Notice.Kind.CONFIRMATION).defer("payload").first()
     return {"subscription": found, "kind": STATE_KIND[found.state], "notice": notice}
+
+
+def _trouble_of(found: Subscription) -> dict:
+    """How its receiver fails, and what a button says to try it now."""
+    return {
+        "trouble": found.trouble,
+        "breaker": found.trouble.breaker() if found.trouble else Breaker.CLOSED,
+        "opens_after": OPENS_AFTER,
+        "try_now": json.dumps({"subscription": str(found.pk)}),
+    }
+
+
+def _meanings(found: Subscription) -> list[tuple[str, str, str]]:
+    return [
+        (answers.in_words(match), "Delivered" if match == "2xx" else answers.ACTIONS[action], whose)
+        for match, action, whose in meanings(found.delivery_policy, found.rules)
+    ]
 
 
 def _url_help() -> str:
@@ -211,6 +234,8 @@ def _choices() -> dict:
         "optional_fields": [(scheme.name, _option_fields(scheme, scheme.defaults())) for scheme in others],
         "shape_groups": _shape_groups(),
         "policies": [(one.name, one.title, one.summary) for one in POLICIES.values()],
+        "actions": answers.ACTIONS.items(),
+        "answers": ("404", "429", *answers.CLASSES, *answers.REASONS, answers.NO_ANSWER),
         "severities": [("low", "Low: every event"), ("medium", "Medium and high"), ("high", "High only")],
         "proposed": recent or EXAMPLE_TYPES,
         "proposed_label": "Received lately:" if recent else "For example:",

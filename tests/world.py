@@ -9,7 +9,7 @@ from deliveries.models import Attempt, Delivery, Outbox, Replay
 from events.models import Alarm, AlarmEpisode, AlarmMail, Bundle, Event, Inbox, OnceKey, Receipt
 from events.schema_models import Schema
 from sources.models import Source, SourceCredential
-from subscriptions.models import Notice, SigningSecret, Subscription
+from subscriptions.models import Failing, FailingMail, Notice, SigningSecret, Subscription
 from tenants.actors import system_actor
 from tenants.ids import lowest_uuid7
 from tenants.models import ApiKey, AuditEntry, Invitation, Membership, Site, Tenant
@@ -74,6 +74,12 @@ def fill(tenant: Tenant, mark: str = "Name") -> SimpleNamespace:
         **own, alarm=alarm, opened_at=timezone.now(), since=timezone.now(), window_minutes=15
     )
     AlarmMail.objects.create(**own, episode=episode, user=membership.user, moment="opened", due_at=due_at)
+    failing = Failing(**own, subscription=subscription)
+    failing.begin(subscription.state_changed_at, timezone.now())
+    failing.save(force_insert=True)
+    FailingMail.objects.create(
+        **own, subscription=subscription, user=membership.user, moment="day_1", happened_at=due_at, due_at=due_at
+    )
     Outbox.objects.create(**own, delivery=delivery, subscription=subscription, due_at=due_at)
     return SimpleNamespace(
         tenant=tenant, site=site, invitation=invitation, key=key, entry=entry, source=source,
