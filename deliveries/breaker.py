@@ -16,9 +16,9 @@ a link does not count: nothing can be said to fail that has not been agreed to. 
 our own fault.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -36,6 +36,7 @@ from subscriptions.policies import Decision
 if TYPE_CHECKING:
     from deliveries.sending import Sending
 
+MAX_PULLED = 10_000  # at once: who asks waits for it, and the next of a longer line come in their turn
 UNSENDABLE = "unsendable"
 # A receiver that asks for patience, or has not heard the question to its end, is not one that refuses the message.
 IMPATIENT = frozenset({408, 425, 429})
@@ -57,7 +58,7 @@ def park(sendings: "Sequence[Sending]", at: datetime | None = None) -> "list[Sen
             parked.append((sending, row.place_in_line(at)))
     Failing.objects.bulk_update(rows.values(), ["probe", "probe_until", "line_end"])
     outbox.give_back([sending.claim for sending, _ in parked], [due for _, due in parked])
-    _say_when(parked)
+    _say_when({sending.delivery.pk: due for sending, due in parked})
     return let_go
 
 
@@ -77,6 +78,9 @@ def record(decided: "Iterable[tuple[Sending, Decision]]", at: datetime | None = 
     for sending, decision in counted:
         _note(rows, well, sending, decision, at)
     Failing.objects.filter(pk__in=well).delete()
+    for row in (rows[pk] for pk in well if pk in rows):
+        if row.open_until is not None and row.open_until > at:
+            _pull_forward(row.pk, row.open_until - at)
     troubled = [row for pk, row in rows.items() if pk not in well]
     Failing.objects.bulk_update(troubled, WRITTEN)
     for row in troubled:
@@ -90,10 +94,13 @@ def try_now(subscription: Subscription, at: datetime | None = None) -> UUID:
     row = _locked([subscription.pk]).get(subscription.pk)
     if row is None or row.opened_at is None or row.state_changed_at != subscription.state_changed_at:
         raise WrongState("Its receiver is not being spared: what is due is sent.")
+    at = at or _now()
+    if row.open_until > at:
+        _pull_forward(row.pk, row.open_until - at)
     if (delivery := outbox.make_due(subscription.pk)) is None:
-        raise WrongState("Nothing waits for this subscription: the next event is sent at once.")
-    row.try_now(at or _now())
-    row.save(update_fields=["open_until", "probe", "probe_until"])
+        raise WrongState("Nothing waits for this subscription: what comes next is sent when the cool-down is over.")
+    row.try_now(at)
+    row.save(update_fields=["open_until", "probe", "probe_until", "line_end"])
     wake_on_commit(DISPATCH)
     return delivery
 
@@ -172,10 +179,16 @@ def _take_step(row: Failing, subscription: Subscription, at: datetime) -> None:
     disabled.disable_by_answer(f"Nothing could be delivered to it for {in_days(day)}.", at)
 
 
-def _say_when(parked: "Sequence[tuple[Sending, datetime]]") -> None:
-    if not parked:
+def _pull_forward(subscription_id: UUID, by: timedelta) -> None:
+    """The cool-down ends early: the line begins at once."""
+    _say_when(outbox.pull_forward(subscription_id, by, MAX_PULLED))
+
+
+def _say_when(due: Mapping[UUID, datetime]) -> None:
+    """People read there when the next attempt is made."""
+    if not due:
         return
-    ids = [sending.delivery.pk for sending, _ in parked]
+    ids = list(due)
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -183,7 +196,7 @@ def _say_when(parked: "Sequence[tuple[Sending, datetime]]") -> None:
             FROM unnest(%s::uuid[], %s::timestamptz[]) AS r(id, due)
             WHERE delivery.id = r.id AND delivery.status = 'pending' AND delivery.id = ANY(%s::uuid[])
             """,  # the ids once more, as constants: a join alone would plan and lock every day's partition
-            [ids, [due for _, due in parked], ids],
+            [ids, list(due.values()), ids],
         )
 
 

@@ -166,6 +166,25 @@ def give_back(claims: Sequence[Claim], due: Sequence[datetime]) -> None:
         )
 
 
+def pull_forward(subscription_id: uuid.UUID, by: timedelta, limit: int) -> dict[uuid.UUID, datetime]:
+    """Let up to `limit` rows of one subscription be due so much earlier, those that are first: each with its time.
+
+    Only those that were never attempted: another's wait may be what its receiver asked for.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE deliveries_outbox SET due_at = greatest(due_at - %s, clock_timestamp()) WHERE delivery_id IN (
+                SELECT delivery_id FROM deliveries_outbox
+                WHERE subscription_id = %s AND attempt = 0 AND lease_token IS NULL AND due_at > clock_timestamp()
+                ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED
+            ) RETURNING delivery_id, due_at
+            """,
+            [by, subscription_id, limit],
+        )
+        return dict(cursor.fetchall())
+
+
 def make_due(subscription_id: uuid.UUID) -> uuid.UUID | None:
     """Let what is due first of one subscription be due now; None where nothing waits, or all of it is under way."""
     with connection.cursor() as cursor:

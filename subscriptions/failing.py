@@ -145,7 +145,8 @@ class Failing(models.Model):
 
     def try_now(self, at: datetime) -> None:
         """A person asks: end the cool-down, so that the next delivery is the probe."""
-        self.open_until, self.probe, self.probe_until = at, None, None
+        self.open_until = at
+        self.probe = self.probe_until = self.line_end = None
 
     def next_step(self, at: datetime) -> int | None:
         """After how many days something is to be told, or done, now; None if nothing is."""

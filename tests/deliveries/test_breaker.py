@@ -1,5 +1,6 @@
 """A receiver that is down is left alone, tried again by one delivery, and gets its backlog back bit by bit."""
 
+import uuid
 from datetime import timedelta
 
 import pytest
@@ -202,6 +203,17 @@ def test_a_test_is_sent_at_once_and_its_success_closes_it(down, deliver, receive
     assert row() is None
 
 
+def test_what_a_test_found_well_gets_its_backlog_at_once(down, happen, deliver, receiver):
+    happen()
+    deliver()
+    receiver.answer = Answer(204)
+    with tenant_scope(down.tenant_id):
+        down.send_test()
+    deliver()
+    with system_scope():
+        assert all(one.due_at < timezone.now() + SECOND for one in Outbox.objects.filter(attempt=0))
+
+
 def test_a_confirmation_link_counts_for_nothing(subscribe, deliver, receiver):
     receiver.answer = Answer(503)
     subscription, _ = subscribe(state=Subscription.State.PENDING)
@@ -284,6 +296,30 @@ def test_try_now_sends_one_and_its_success_closes_it(down, api, deliver, receive
         assert str(Delivery.objects.get(status="delivered").pk) == answer.json()["delivery"]
         entry = AuditEntry.objects.get(action="subscription.tried_now")
         assert str(entry.object_id) == str(down.pk)
+
+
+def test_try_now_lets_the_line_begin_at_once(down, api, happen, deliver, receiver):
+    for _ in range(8):
+        happen()
+    deliver()
+    assert receiver.posted == [], "all of them wait for the end of the cool-down"
+    receiver.answer = Answer(204)
+    ask(api("member"), down)
+    deliver()
+    with system_scope():
+        new = Outbox.objects.filter(attempt=0)
+        assert all(one.due_at < timezone.now() + 5 * SECOND for one in new)
+        for one in new:
+            assert Delivery.objects.get(pk=one.pk).next_attempt_at == one.due_at
+
+
+def test_what_waits_as_its_schedule_says_is_not_pulled_forward(down, api):
+    with system_scope():
+        before = {one.pk: one.due_at for one in Outbox.objects.filter(attempt=1)}
+    tried = ask(api("member"), down).json()["delivery"]
+    with system_scope():
+        after = {one.pk: one.due_at for one in Outbox.objects.all()}
+    assert {pk for pk, due in after.items() if due != before[pk]} == {uuid.UUID(tried)}
 
 
 def test_try_now_that_fails_waits_longer(down, api, deliver, receiver):

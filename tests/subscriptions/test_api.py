@@ -1,17 +1,14 @@
 """The endpoints: who may, what is refused and why, what is answered and what never is."""
 
 import uuid
-from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.utils import timezone
 
-from subscriptions.failing import OPENS_AFTER
-from subscriptions.models import Failing, Notice, Subscription
+from subscriptions.models import Notice, Subscription
 from subscriptions.signing import signing_key
 from tenants.models import AuditEntry
 from tenants.scope import system_scope, tenant_scope
-from tests.subscriptions.conftest import URL
+from tests.subscriptions.conftest import URL, fail
 
 LIST = "/api/v1/subscriptions/"
 NEW = {"name": "Desk", "url": URL}
@@ -518,16 +515,3 @@ def test_these_can_only_be_read(api, make):
     change = {"failing_since": None, "breaker": {"state": "closed"}, "disables_at": None}
     answer = api("admin").patch(one(make("idle")), change)
     assert set(errors(answer)) == set(change)
-
-
-def fail(subscription) -> Failing:
-    """Its breaker is open, and its receiver has failed since 1 March."""
-    since = datetime(2026, 3, 1, 12, tzinfo=UTC)
-    row = Failing(subscription=subscription, tenant_id=subscription.tenant_id)
-    row.begin(subscription.state_changed_at, since)
-    for _ in range(OPENS_AFTER):
-        row.failed(uuid.uuid4(), since, is_refusal=False)
-    row.open_until = timezone.now() + timedelta(minutes=5)
-    with system_scope():
-        row.save(force_insert=True)
-    return row
