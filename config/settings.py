@@ -327,6 +327,7 @@ CELERY_BEAT_SCHEDULE = {
     "sweep": {"task": "deliveries.tasks.sweep", "schedule": 1.0, "options": {"expires": 60}},
     "alarms": {"task": "events.tasks.alarms", "schedule": 60.0, "options": {"expires": 60}},
     "alarm mails": {"task": "events.tasks.alarm_mails", "schedule": 15.0, "options": {"expires": 60}},
+    "failing mails": {"task": "subscriptions.tasks.failing_mails", "schedule": 15.0, "options": {"expires": 60}},
     "partitions": {"task": "events.tasks.partitions", **_HOURLY},
     "retention": {"task": "events.tasks.retention", **_HOURLY},
     "ended secrets": {"task": "sources.tasks.destroy_ended_secrets", **_HOURLY},

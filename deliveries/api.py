@@ -3,10 +3,11 @@ from rest_framework import mixins, status
 from rest_framework.decorators import action
 from rest_framework.response import Response
 
+from deliveries import breaker
 from deliveries.filters import AttemptFilter, DeliveryFilter
 from deliveries.models import Attempt, Delivery
 from deliveries.replay_serializers import CancelledSerializer, CountedSerializer, OfSubscriptionSerializer
-from deliveries.serializers import AttemptSerializer, DeliveryDetailSerializer, DeliverySerializer
+from deliveries.serializers import AttemptSerializer, DeliveryDetailSerializer, DeliverySerializer, TriedSerializer
 from subscriptions.models import WrongState
 from tenants.permissions import Permission
 from tenants.problems import Conflict
@@ -24,6 +25,7 @@ class DeliveryViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, TenantVi
         "cancel": Permission.OPERATE,
         "cancel_pending": Permission.OPERATE,
         "count_pending": Permission.OPERATE,
+        "try_now": Permission.OPERATE,
     }
 
     def handle_exception(self, exc):
@@ -83,6 +85,23 @@ class DeliveryViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, TenantVi
     def count_pending(self, request):
         """How many deliveries cancelling would cancel. Changes nothing."""
         return Response(CountedSerializer(Delivery.objects.count_pending(self._of_subscription())).data)
+
+    @extend_schema(
+        summary="Try a subscription's receiver now",
+        request=OfSubscriptionSerializer,
+        responses={202: TriedSerializer},
+    )
+    @action(detail=False, methods=["post"], url_path="try-now")
+    def try_now(self, request):
+        """End the cool-down of a subscription whose breaker is open: what waits longest is sent now, to try.
+
+        If it is delivered, the breaker closes and the others follow; if not, the receiver is spared for longer. 409
+        where the breaker is closed, or nothing waits.
+        """
+        subscription = self._of_subscription()
+        delivery = breaker.try_now(subscription)
+        self.audit("subscription.tried_now", subscription)
+        return Response(TriedSerializer({"delivery": delivery}).data, status=status.HTTP_202_ACCEPTED)
 
     def _of_subscription(self):
         asked = OfSubscriptionSerializer(data=self.request.data)

@@ -31,7 +31,7 @@ MAX_CANCELLED = 20_000  # at once: who asks waits for it
 MAX_COUNTED = 100_000
 MEANINGS = {
     "pending": "It is waiting for its next attempt, or under way.",
-    "delivered": "The receiver answered with 2xx.",
+    "delivered": "The receiver answered with 2xx, or with what the subscription counts as received.",
     "failed": "Refused, and the delivery policy does not try again.",
     "dead": "Every attempt of the delivery policy was used up.",
     "cancelled": "Stopped before it was delivered.",

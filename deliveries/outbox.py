@@ -183,3 +183,54 @@ def take_out(subscription_id: uuid.UUID, limit: int) -> list[uuid.UUID]:
             [subscription_id, limit],
         )
         return [row[0] for row in cursor.fetchall()]
+
+
+def give_back(claims: Sequence[Claim], due: Sequence[datetime]) -> None:
+    """Make rows due at these moments, as if they had not been claimed: no attempt was made."""
+    if not claims:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE deliveries_outbox AS outbox
+            SET due_at = ours.due, lease_token = NULL, attempt = greatest(outbox.attempt - 1, 0)
+            FROM unnest(%s::uuid[], %s::uuid[], %s::timestamptz[]) AS ours(delivery_id, token, due)
+            WHERE outbox.delivery_id = ours.delivery_id AND outbox.lease_token = ours.token
+            """,
+            [[claim.delivery_id for claim in claims], [claim.token for claim in claims], list(due)],
+        )
+
+
+def pull_forward(subscription_id: uuid.UUID, by: timedelta, limit: int) -> dict[uuid.UUID, datetime]:
+    """Let up to `limit` rows of one subscription be due so much earlier, those that are first: each with its time.
+
+    Only those that were never attempted: another's wait may be what its receiver asked for.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE deliveries_outbox SET due_at = greatest(due_at - %s, clock_timestamp()) WHERE delivery_id IN (
+                SELECT delivery_id FROM deliveries_outbox
+                WHERE subscription_id = %s AND attempt = 0 AND lease_token IS NULL AND due_at > clock_timestamp()
+                ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED
+            ) RETURNING delivery_id, due_at
+            """,
+            [by, subscription_id, limit],
+        )
+        return dict(cursor.fetchall())
+
+
+def make_due(subscription_id: uuid.UUID) -> uuid.UUID | None:
+    """Let what is due first of one subscription be due now; None where nothing waits, or all of it is under way."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE deliveries_outbox SET due_at = clock_timestamp() WHERE delivery_id = (
+                SELECT delivery_id FROM deliveries_outbox WHERE subscription_id = %s AND lease_token IS NULL
+                ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
+            ) RETURNING delivery_id
+            """,
+            [subscription_id],
+        )
+        row = cursor.fetchone()
+    return row[0] if row else None

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from django.db import connection
 
-from deliveries import challenges, outbox
+from deliveries import breaker, challenges, outbox
 from deliveries.models import Attempt, Delivery
 from deliveries.sending import Sending
 from subscriptions import policies
@@ -31,6 +31,7 @@ def record(sendings: list[Sending]) -> None:
         challenges.settle([(sending.delivery, sending.outcome, decision) for sending, decision in mine])
         signed = {sending.delivery.subscription_id for sending in sendings if sending.prepared}
         SigningSecret.objects.live().filter(subscription_id__in=signed).touch()
+        breaker.record(mine)
         for sending, decision in mine:
             if decision.kind == "disable":
                 # A copy: it is refreshed, and if this transaction fails the next try must find it as it was loaded.
@@ -38,15 +39,18 @@ def record(sendings: list[Sending]) -> None:
 
 
 def _decide(sending: Sending) -> Decision:
-    outcome, policy = sending.outcome, sending.delivery.subscription.policy
-    if policy not in policies.POLICIES:
-        policy = "post_once"  # an unknown one must not send for ever
+    outcome, subscription = sending.outcome, sending.delivery.subscription
+    try:
+        policy = subscription.delivery_policy
+    except ValueError:
+        policy = policies.POLICIES["post_once"]  # an unknown one must not send for ever
     wish = next((value for name, value in outcome.headers if name.lower() == "retry-after"), None)
     decision = policies.decide(
         policy,
         sending.claim.attempt,
         status=outcome.status,
         error=outcome.error,
+        rules=subscription.rules,
         retry_after=policies.parse_retry_after(wish, datetime.now(UTC)) if wish else None,
         random=random.random,
     )
@@ -104,7 +108,7 @@ def _update_deliveries(decided: list[tuple[Sending, Decision]], due: dict) -> No
         (
             sending.delivery.pk,
             _STATUS_AFTER[decision.kind],
-            "" if decision.kind == "delivered" else decision.reason[:200],
+            decision.reason[:200],
             sending.claim.attempt,
             sending.outcome.status,
             due.get(sending.delivery.pk),

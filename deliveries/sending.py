@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from django.db.models import Prefetch
 from django.db.utils import InterfaceError, OperationalError
 
-from deliveries import challenges, outbox
+from deliveries import breaker, challenges, outbox
 from deliveries.models import Delivery, load_whole_posts
 from deliveries.outbox import Claim
 from egress.authentication import MASK, Authentication, shown_headers
@@ -81,6 +81,7 @@ def load(claims: Sequence[Claim]) -> Iterator[tuple[Sending, list[str]]]:
             _cancel(cancelled)
             held = challenges.hold([(sending.claim, sending.delivery) for sending in sendings])
             sendings = [sending for sending in sendings if sending.delivery.pk not in held]
+            sendings = breaker.park(sendings)
             secrets = SigningSecret.objects.live_for({s.delivery.subscription_id for s in sendings})
     except (OperationalError, InterfaceError):
         raise
@@ -102,7 +103,7 @@ def _read(claims: Iterable[Claim]) -> tuple[list[Sending], list[tuple[Claim, str
     # Events by their ids in a query of their own, which only reads the partitions of these; a join reads all.
     events = Prefetch("event", Event.objects.defer("data"))
     by_id = (
-        Delivery.objects.select_related("subscription", "notice")
+        Delivery.objects.select_related("subscription__failing", "notice")
         .prefetch_related(events)
         .in_bulk([claim.delivery_id for claim in claims])
     )

@@ -45,3 +45,7 @@ class DeliveryDetailSerializer(DeliverySerializer):
     def get_body(self, delivery) -> str | None:
         shown = delivery.shown_body()
         return shown[0].decode("utf-8", "replace") if shown else None
+
+
+class TriedSerializer(serializers.Serializer):
+    delivery = serializers.UUIDField(help_text="What is sent to try.")

@@ -1,19 +1,16 @@
 """What watches over the sources: alarms, the episodes in which they rang, and the mail about them (P15)."""
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
 
 from events.health import DEFAULTS, Bounds, Ended, Kind, State, summary
+from events.mailing import OwedMail
 from sources.models import Source
 from tenants.models import TenantOwned
 from tenants.scope import ScopedManager
-
-MAX_POSTINGS = 12  # of one mail, over the better part of a day
-LEASE = timedelta(minutes=5)  # longer than a batch of mails may take
-LONGEST_PAUSE = timedelta(hours=3)
 
 KINDS = [
     (Kind.SILENCE.value, "No events"),
@@ -155,41 +152,15 @@ class AlarmEpisode(TenantOwned):
         return summary(self.alarm.kind, self.bounds, is_over=False, counted=self.counted, failed=self.failed)
 
 
-class AlarmMailQuerySet(models.QuerySet):
-    def due(self, at: datetime):
-        return self.filter(sent_at=None, due_at__lte=at, postings__lt=MAX_POSTINGS)
-
-    def claim(self, at: datetime, limit: int) -> list["AlarmMail"]:
-        """Up to `limit` that are due, taken for LEASE or longer: whoever dies with one leaves it to the next.
-
-        The pause doubles with each posting. Call it in a transaction of its own.
-        """
-        claimed = list(self.due(at).select_for_update(skip_locked=True).order_by("due_at")[:limit])
-        for mail in claimed:
-            mail.postings += 1
-            mail.due_at = at + min(LEASE * 2 ** (mail.postings - 1), LONGEST_PAUSE)
-        self.bulk_update(claimed, ["postings", "due_at"])
-        return claimed
-
-
-class AlarmMail(TenantOwned):
-    """A mail to one person about the beginning or the end of an episode: sent at least once.
-
-    Who is told is settled when it happens; which address they have, when it is sent.
-    """
+class AlarmMail(OwedMail):
+    """A mail to one person about the beginning or the end of an episode: sent at least once."""
 
     class Moment(models.TextChoices):
         OPENED = "opened"
         CLEARED = "cleared"
 
     episode = models.ForeignKey(AlarmEpisode, on_delete=models.CASCADE, related_name="mails")
-    user = models.ForeignKey("tenants.User", on_delete=models.CASCADE, related_name="+")
     moment = models.CharField(max_length=7, choices=Moment.choices)
-    due_at = models.DateTimeField()
-    postings = models.PositiveSmallIntegerField(default=0)
-    sent_at = models.DateTimeField(null=True)
-
-    objects = ScopedManager.from_queryset(AlarmMailQuerySet)()
 
     class Meta:
         ordering = ["id"]
@@ -198,8 +169,3 @@ class AlarmMail(TenantOwned):
 
     def __str__(self):
         return f"{self.moment} {self.episode_id}"
-
-    def settle(self, at: datetime) -> bool:
-        """It was sent. Only if nobody has claimed it again meanwhile."""
-        mine = AlarmMail.objects.filter(pk=self.pk, postings=self.postings, sent_at=None)
-        return bool(mine.update(sent_at=at))

@@ -20,13 +20,12 @@ Time is an argument: the tests have their own.
 """
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 from uuid import UUID
 
-from allauth.account.models import EmailAddress
 from django.conf import settings
 from django.db import connection
 from django.db.models import Q
@@ -36,18 +35,17 @@ from django.utils import timezone
 from events.alarms import Alarm, AlarmEpisode, AlarmMail
 from events.arrivals import KeptEvent
 from events.health import DEFAULTS, Bounds, Ended, Facts, Kind, State, judge, obstacle, summary
+from events.mailing import people
 from events.schema_models import SchemaAttachment
 from events.store import insert_events
 from events.wakeup import ROUTE, wake_on_commit
 from sources.models import Source
 from tenants.ids import lowest_uuid7, uuid7
-from tenants.models import Membership, Tenant
-from tenants.permissions import Role
+from tenants.models import Tenant
 from tenants.scope import system_scope
 
 BATCH = 200  # alarms a transaction
 SAMPLE = 200  # events of a source that are looked at
-TOLD = (Role.OWNER, Role.ADMIN)
 NOTHING: dict[UUID, tuple[int, int]] = {}
 
 # The type and severity of the event about an episode's beginning and end. Both have the same severity: a subscription
@@ -354,26 +352,15 @@ def _tell(told: Sequence[Told], at: datetime) -> None:
         for one, episode in told
         if episode.is_open or episode.ended == Ended.RECOVERED
     ]
-    people = _people({one.tenant_id for one, _, _ in moments})
+    told_of = people({one.tenant_id for one, _, _ in moments})
     AlarmMail.objects.bulk_create(
         AlarmMail(tenant_id=one.tenant_id, episode=episode, user_id=user_id, moment=moment, due_at=at)
         for one, episode, moment in moments
-        for user_id in people.get(one.tenant_id, ())
+        for user_id in told_of.get(one.tenant_id, ())
     )
     names = dict(Source.objects.filter(pk__in={one.source_id for one, _ in told}).values_list("pk", "name"))
     insert_events([_event(one, episode, names.get(one.source_id, "")) for one, episode in told])
     wake_on_commit(ROUTE)
-
-
-def _people(tenants: Collection[UUID]) -> dict[UUID, list[UUID]]:
-    """Owners and admins who can sign in and whose address is verified, by tenant."""
-    verified = EmailAddress.objects.filter(verified=True).values("user")
-    found: dict[UUID, list[UUID]] = {}
-    for tenant_id, user_id in Membership.objects.filter(
-        tenant__in=tenants, role__in=TOLD, user__is_active=True, user__in=verified
-    ).values_list("tenant_id", "user_id"):
-        found.setdefault(tenant_id, []).append(user_id)
-    return found
 
 
 def _event(alarm: Watched, episode: AlarmEpisode, name: str) -> KeptEvent:

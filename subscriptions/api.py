@@ -100,6 +100,17 @@ class SubscriptionFilter(filters.FilterSet):
                 },
                 request_only=True,
             ),
+            OpenApiExample(
+                "Waits and answers of its own",
+                {
+                    "name": "Night shift",
+                    "url": "https://night.example.com/in",
+                    "policy": "custom",
+                    "delays": "5s, 5m, 1h",
+                    "rules": {"404": "fail", "5xx": "retry", "timeout": "deliver"},
+                },
+                request_only=True,
+            ),
         ],
     ),
 )
@@ -125,7 +136,7 @@ class SubscriptionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixi
     }
 
     def get_queryset(self):
-        queryset = super().get_queryset().present().defer("url", "headers", "auth_secrets")
+        queryset = super().get_queryset().present().select_related("failing").defer("url", "headers", "auth_secrets")
         if self.action != "list":
             return queryset
         live = SigningSecret.objects.live().defer("value")

@@ -14,8 +14,10 @@ from django.utils import timezone
 from egress.authentication import Authentication
 from events.models import Severity
 from events.wakeup import ROUTE, wake_on_commit
-from subscriptions import challenges, receiver_auth, verification
+from subscriptions import challenges, news, policies, receiver_auth, verification
 from subscriptions.challenges import Failure
+from subscriptions.failing import Failing
+from subscriptions.failing_mail import FailingMail
 from subscriptions.messages import CHALLENGE_TYPE, CONFIRMATION_TYPE, TEST_TYPE
 from subscriptions.receiver_auth import ReceiverAuth
 from subscriptions.signing import SCHEMES, HeaderNames, Scheme, generate_secret, public_key
@@ -24,6 +26,8 @@ from tenants.scope import ScopedManager
 from vault.credentials import Credential, CredentialQuerySet
 from vault.fields import Sealed, SealedJSON
 from vault.keyring import KeyringError
+
+__all__ = ["Failing", "FailingMail", "Notice", "SigningSecret", "Subscription", "TooManyConfirmations", "WrongState"]
 
 logger = logging.getLogger(__name__)
 
@@ -119,8 +123,8 @@ class Subscription(TenantOwned):
         """The legal arrows; each is one conditional UPDATE on the state it leaves.
 
         pending → idle        the receiver followed the confirmation link, or answered the challenge
-        idle → disabled       by a person, by its answers (401/403 under post-once, 410 always), or by a
-                              challenge that it did not answer for days
+        idle → disabled       by a person, by its answers (401/403 under post-once, 410 always, or by its rules), by a
+                              challenge that it did not answer for days, or after five days of only failures
         disabled → idle       enabled again; only if it was confirmed by link for this URL, or is polled
         disabled → pending    enabled again, never confirmed for this URL, or challenged
         pending → disabled    by a person, or by its answers to the confirmation link or challenge
@@ -165,6 +169,9 @@ class Subscription(TenantOwned):
     signing_options = models.JSONField(default=dict)
     shape = models.CharField(max_length=20, default="envelope")
     policy = models.CharField(max_length=20, default="standard")
+    # Seconds, of the custom policy only; and rules as `answers.clean_rules` made them.
+    delays = ArrayField(models.PositiveIntegerField(), null=True)
+    rules = models.JSONField(default=dict)
     state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING, editable=False)
     state_reason = models.CharField(max_length=200, blank=True, editable=False)
     state_changed_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -375,14 +382,18 @@ class Subscription(TenantOwned):
         """pending or idle → disabled, by a person. True if this call changed it."""
         return self._move(~Q(state=self.State.DISABLED), self.State.DISABLED, reason)
 
-    def disable_by_answer(self, reason: str) -> bool:
+    @transaction.atomic
+    def disable_by_answer(self, reason: str, at: datetime | None = None) -> bool:
         """The same because of what its receiver answered to a request that was made from `self`.
 
         Only if the state is still what was loaded then: a late answer says nothing about a URL
-        that was changed, or an agreement that was given, meanwhile.
+        that was changed, or an agreement that was given, meanwhile. People and programs are told.
         """
-        as_loaded = Q(state=self.state, state_changed_at=self.state_changed_at)
-        return self._move(as_loaded & ~Q(state=self.State.DISABLED), self.State.DISABLED, reason)
+        as_loaded, trouble = Q(state=self.state, state_changed_at=self.state_changed_at), self.trouble
+        if not self._move(as_loaded & ~Q(state=self.State.DISABLED), self.State.DISABLED, reason):
+            return False
+        news.tell_disabled(self, trouble.since if trouble else None, at or timezone.now())
+        return True
 
     @transaction.atomic
     def enable(self) -> bool:
@@ -454,6 +465,19 @@ class Subscription(TenantOwned):
             fields |= {"auth_method": None, "auth_config": None, "auth_secrets": None}
         if fields:
             self.save(update_fields=list(fields))
+
+    # How its receiver fares ----------------------------------------------------------------------
+
+    @property
+    def delivery_policy(self) -> policies.Policy:
+        """When it is tried again, and what an answer means that no rule of its own names."""
+        return policies.policy_of(self.policy, self.delays)
+
+    @property
+    def trouble(self) -> Failing | None:
+        """How its receiver fails in the present state; None where it does not."""
+        failing = getattr(self, "failing", None)
+        return failing if failing is not None and failing.state_changed_at == self.state_changed_at else None
 
     # Signing -------------------------------------------------------------------------------------
 

@@ -6,31 +6,40 @@
     401, 403                      retry      retry         disable
     any other, or none at all     retry      retry         failed
 
+`custom` is `standard` with waits of the subscription's own (`subscriptions.schedules`). Rules of the subscription's own
+(`subscriptions.answers`) come before this table, except before its first two lines.
+
 Redirects are not followed, so 3xx is "any other". A URL or address that the guard refuses
 (error "refused") is treated like any other failure: nothing is sent, and what a name resolves to
 may be right again by the next attempt; a schedule that slow does no harm. An answer that broke
 off (a 2xx with an error) was not received completely and counts as none, but a 401, 403 or 410
 has said its say in the status line.
 
-A delivery ends as `delivered`, as `failed` (refused once, and the policy does not send again) or
+A delivery ends as `delivered`, as `failed` (refused once, and it is not sent again) or
 as `dead` (the last attempt failed). `disable` ends the delivery as `failed` and the subscription
 as `disabled`.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import Literal
 
+from subscriptions import schedules
+from subscriptions.answers import action_for
+
 Kind = Literal["delivered", "retry", "failed", "dead", "disable"]
 
 MINUTE, HOUR = 60.0, 3600.0
 JITTER = 0.2
+CUSTOM = "custom"
 GONE = 410
 UNWELCOME = frozenset({401, 403})
+NO_RULES: Mapping[str, str] = MappingProxyType({})
+FIXED, OWN, USUAL = "cannot be changed", "rule of its own", "as the policy says"
 
 
 @dataclass(frozen=True)
@@ -107,42 +116,74 @@ POLICIES: Mapping[str, Policy] = MappingProxyType(
                 jitter=0.0,
                 disable_on=UNWELCOME | {GONE},
             ),
+            Policy(
+                name=CUSTOM,
+                title="Custom",
+                summary="Waits of your own, such as 5s, 5m, 1h: up to 30 of them, of 1 second to 7 days.",
+                delays=(),
+                jitter=0.0,
+                disable_on=frozenset({GONE}),
+            ),
         )
     }
 )
 
 
+def policy_of(name: str, delays: Sequence[float] | None = None) -> Policy:
+    """The policy of that name, `custom` with these waits. Raises ValueError if unknown, or custom without waits."""
+    if name not in POLICIES:
+        raise ValueError(f"There is no delivery policy {name!r}.")
+    policy = POLICIES[name]
+    if name != CUSTOM:
+        return policy
+    if not delays:
+        raise ValueError("The custom policy has no waits.")
+    return replace(policy, delays=tuple(map(float, delays)), summary=schedules.summary(delays))
+
+
 def decide(
-    policy: str,
+    policy: Policy,
     attempt: int,
     *,
     status: int | None,
     error: str,
+    rules: Mapping[str, str] = NO_RULES,
     retry_after: float | None = None,
     random: Callable[[], float],
 ) -> Decision:
     """What attempt number `attempt` (from 1) means.
 
-    `status` and `error` are those of an `egress.client.Outcome`. `retry_after` is the receiver's
+    `status` and `error` are those of an `egress.client.Outcome`, `rules` are clean. `retry_after` is the receiver's
     wish in seconds, followed as far as the schedule's wait and at most twice that. `random`
-    gives a number in [0, 1). Raises ValueError for an unknown policy or attempt.
+    gives a number in [0, 1). Raises ValueError for an attempt before the first.
     """
-    if policy not in POLICIES:
-        raise ValueError(f"There is no delivery policy {policy!r}.")
     if attempt < 1:
         raise ValueError("Attempts are counted from 1.")
-    rules = POLICIES[policy]
     if status is not None and 200 <= status < 300 and not error:
-        return Decision("delivered", None, f"The receiver answered {status}.")
+        return Decision("delivered", None, "")
     what = _what_happened(status, error)
-    if status in rules.disable_on:
+    action = "disable" if status == GONE else action_for(rules, status, error)
+    if action == "deliver":
+        return Decision("delivered", None, f"{what} By the subscription's rules that counts as received.")
+    if action == "disable" or (action is None and status in policy.disable_on):
         return Decision("disable", None, what)
-    if not rules.retries:
+    if action == "fail":
+        return Decision("failed", None, f"{what} By the subscription's rules it is not sent again.")
+    if not policy.retries:
         return Decision("failed", None, f"{what} The policy does not send again.")
-    if attempt >= rules.max_attempts:
+    if attempt >= policy.max_attempts:
         return Decision("dead", None, f"{what} That was the last of {attempt} attempts.")
-    delay = _delay(rules.delays[attempt - 1], rules.jitter, retry_after, random)
+    delay = _delay(policy.delays[attempt - 1], policy.jitter, retry_after, random)
     return Decision("retry", delay, what)
+
+
+def meanings(policy: Policy, rules: Mapping[str, str] = NO_RULES) -> list[tuple[str, str, str]]:
+    """`(match, action, whose)` as `decide` has it: what is fixed, the subscription's own, then the policy's."""
+    fixed = [("2xx", "deliver", FIXED), (str(GONE), "disable", FIXED)]
+    own = [(match, action, OWN) for match, action in rules.items()]
+    unwelcome = [str(status) for status in sorted(policy.disable_on - {GONE})]
+    usual = [(status, "disable", USUAL) for status in unwelcome if action_for(rules, int(status), "") is None]
+    return [*fixed, *own, *usual, ("anything else", "retry" if policy.retries else "fail", USUAL)]
 
 
 def parse_retry_after(value: str, now: datetime) -> float | None:

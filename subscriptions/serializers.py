@@ -1,19 +1,23 @@
 """Subscriptions in the API. URL and header values go in and never come out (T1, T3)."""
 
+from datetime import datetime
 from urllib.parse import urlsplit
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from egress.guard import UrlRefused
+from subscriptions.answers import ACTIONS, RulesRefused, clean_rules
 from subscriptions.auth_serializers import AuthSerializer, AuthWriteSerializer
 from subscriptions.challenges import FAILURES
 from subscriptions.choice_serializers import ChoiceFields, FilterErrorsSerializer
+from subscriptions.failing import BREAKER_STATES, Breaker
 from subscriptions.headers import HeadersRefused, clean_headers, in_common
 from subscriptions.messages import SHAPES
 from subscriptions.models import SigningSecret, Subscription
-from subscriptions.policies import POLICIES
+from subscriptions.policies import CUSTOM, POLICIES
 from subscriptions.receiver_auth import METHODS, MTLS, NONE
+from subscriptions.schedules import clean_delays
 from subscriptions.signing import (
     MAX_HEADER_NAME,
     MAX_PREFIX,
@@ -68,6 +72,17 @@ class SigningHeadersSerializer(serializers.Serializer):
     signature = serializers.CharField()
 
 
+class BreakerSerializer(serializers.Serializer):
+    state = serializers.ChoiceField(
+        BREAKER_STATES,
+        help_text=(
+            "open: its receiver failed again and again, and nothing is sent until `until`; probing: the next delivery "
+            "shows whether it closes."
+        ),
+    )
+    until = serializers.DateTimeField(allow_null=True)
+
+
 class SubscriptionSerializer(serializers.ModelSerializer):
     """What may be read of a subscription."""
 
@@ -92,6 +107,24 @@ class SubscriptionSerializer(serializers.ModelSerializer):
     acknowledged_cursor = serializers.SerializerMethodField(
         help_text="Of one that is polled: up to where its receiver has acknowledged. Null for others."
     )
+    delays = serializers.ListField(
+        child=serializers.IntegerField(),
+        read_only=True,
+        allow_null=True,
+        help_text="The waits of the custom policy, in seconds; null with any other.",
+    )
+    rules = serializers.DictField(
+        child=serializers.ChoiceField(list(ACTIONS.items())),
+        read_only=True,
+        help_text="What answers mean other than the policy says.",
+    )
+    failing_since = serializers.SerializerMethodField(
+        help_text="The first failure since the last success; null where the latest request succeeded."
+    )
+    disables_at = serializers.SerializerMethodField(
+        help_text="When it is disabled if nothing succeeds until then; null where nothing fails."
+    )
+    breaker = serializers.SerializerMethodField()
 
     class Meta:
         model = Subscription
@@ -124,6 +157,11 @@ class SubscriptionSerializer(serializers.ModelSerializer):
             "can_overlap",
             "shape",
             "policy",
+            "delays",
+            "rules",
+            "failing_since",
+            "disables_at",
+            "breaker",
             "secrets",
             "created_at",
         )
@@ -143,6 +181,18 @@ class SubscriptionSerializer(serializers.ModelSerializer):
     @extend_schema_field(SigningOptionsSerializer)
     def get_signing_options(self, subscription):
         return subscription.scheme.defaults() | subscription.signing_options
+
+    def get_failing_since(self, subscription) -> datetime | None:
+        return subscription.trouble and subscription.trouble.since
+
+    def get_disables_at(self, subscription) -> datetime | None:
+        return subscription.trouble and subscription.trouble.disables_at
+
+    @extend_schema_field(BreakerSerializer)
+    def get_breaker(self, subscription):
+        trouble = subscription.trouble
+        state = trouble.breaker() if trouble else Breaker.CLOSED
+        return BreakerSerializer({"state": state, "until": trouble.open_until if trouble else None}).data
 
     @extend_schema_field(SigningSecretSerializer(many=True))
     def get_secrets(self, subscription):
@@ -205,6 +255,35 @@ class RevealedSubscriptionSerializer(SubscriptionSerializer):
         return SnippetSerializer(verifiers, many=True).data
 
 
+@extend_schema_field(
+    {
+        "oneOf": [
+            {"type": "string", "example": "5s, 5m, 1h"},
+            {"type": "array", "items": {"oneOf": [{"type": "integer"}, {"type": "string"}]}},
+        ]
+    }
+)
+class DelaysField(serializers.Field):
+    """Text such as `5s, 5m, 1h`, or a list of such waits or of seconds."""
+
+    default_error_messages = {"invalid": "Give text such as 5s, 5m, 1h, or a list of waits."}
+
+    def to_internal_value(self, data) -> list[int]:
+        if not isinstance(data, str | list):
+            self.fail("invalid")
+        try:
+            return clean_delays(data)
+        except ValueError as error:
+            raise serializers.ValidationError(str(error)) from None
+
+    def to_representation(self, value) -> list[int]:
+        return value
+
+
+def _about(match: str, sentence: str) -> str:
+    return f"{match}: {sentence}" if match and match not in sentence else sentence
+
+
 class SubscriptionWriteSerializer(KnownFieldsOnly, ChoiceFields, serializers.ModelSerializer):
     """What people set. The signing scheme is chosen once: its secrets have its form, and messages
     that are on their way are signed as it says. So are the verification and the way of delivery."""
@@ -257,6 +336,16 @@ class SubscriptionWriteSerializer(KnownFieldsOnly, ChoiceFields, serializers.Mod
         _choices(SHAPES), required=False, help_text="timestamped_body signs timestamped only, and nothing else does."
     )
     policy = serializers.ChoiceField(_choices(POLICIES), required=False)
+    delays = DelaysField(required=False)
+    rules = serializers.DictField(
+        child=serializers.CharField(max_length=20),
+        required=False,
+        help_text=(
+            "What answers mean other than the policy says: a status such as 404, a class such as 4xx, a reason such as "
+            "timeout, or no_answer → retry, fail, disable or deliver (counts as received). 2xx is always delivered, "
+            "410 always disables. Replaced as a whole."
+        ),
+    )
 
     class Meta:
         model = Subscription
@@ -277,6 +366,8 @@ class SubscriptionWriteSerializer(KnownFieldsOnly, ChoiceFields, serializers.Mod
             "signing_options",
             "shape",
             "policy",
+            "delays",
+            "rules",
         )
         extra_kwargs = {
             "name": {"validators": [one_plain_line]},
@@ -331,6 +422,7 @@ class SubscriptionWriteSerializer(KnownFieldsOnly, ChoiceFields, serializers.Mod
             raise serializers.ValidationError({"shape": f"{scheme.title} signs messages of the shape {fitting} only."})
         if "signing_options" in attrs:
             attrs["signing_options"] = self._clean_options(scheme, attrs["signing_options"])
+        self._fit_schedule(attrs)
         self._refuse_one_name_for_two_headers(scheme, attrs)
         self._refuse_a_second_authorization(scheme, attrs)
         self._refuse_a_certificate_without_tls(attrs)
@@ -382,6 +474,25 @@ class SubscriptionWriteSerializer(KnownFieldsOnly, ChoiceFields, serializers.Mod
             url = attrs.get("url") or self.instance.url
             if urlsplit(url).scheme.lower() != "https":
                 raise serializers.ValidationError({"auth": "A client certificate can only be presented over https."})
+
+    def _fit_schedule(self, attrs: dict) -> None:
+        """Waits go with the custom policy, and with it only; rules must be possible under the policy as it will be."""
+        present = self.instance or Subscription()
+        policy = attrs.get("policy", present.policy)
+        if policy != CUSTOM:
+            if "delays" in attrs:
+                raise serializers.ValidationError({"delays": "Only the custom policy has waits of its own."})
+            if present.delays is not None:
+                attrs["delays"] = None
+        elif not attrs.get("delays", present.delays):
+            raise serializers.ValidationError({"delays": "The custom policy needs waits, as in 5s, 5m, 1h."})
+        retries = policy == CUSTOM or POLICIES[policy].retries
+        try:
+            rules = clean_rules(attrs.get("rules", present.rules), retries=retries)
+        except RulesRefused as refused:
+            raise serializers.ValidationError({"rules": [_about(*error) for error in refused.errors.items()]}) from None
+        if "rules" in attrs:
+            attrs["rules"] = rules
 
     def _clean_options(self, scheme: Scheme, options: dict) -> dict[str, str]:
         try:

@@ -1,5 +1,7 @@
 """Pages of subscriptions: they read and compose; their forms and buttons call the API."""
 
+import json
+
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, render
@@ -11,11 +13,12 @@ from django_htmx.http import HTMX_STOP_POLLING
 
 from events.models import Event
 from sources.models import Source
-from subscriptions import receiver_auth, snippets
+from subscriptions import answers, receiver_auth, schedules, snippets
 from subscriptions.api import SubscriptionFilter
+from subscriptions.failing import OPENS_AFTER, Breaker
 from subscriptions.messages import CONFIRMATION_TYPE, SHAPES
 from subscriptions.models import Notice, Subscription
-from subscriptions.policies import POLICIES
+from subscriptions.policies import POLICIES, meanings
 from subscriptions.signing import SCHEMES, Scheme
 from subscriptions.trying import EVENTS
 from tenants.actors import Actor
@@ -104,6 +107,7 @@ def subscription(request: HttpRequest, pk) -> HttpResponse:
         "subscriptions/subscription_detail.html",
         _state_of(found)
         | _chosen(request, found)
+        | _trouble_of(found)
         | {
             "secrets": secrets,
             "overlap_ends": max((one.expires_at for one in secrets if one.expires_at), default=None),
@@ -111,7 +115,8 @@ def subscription(request: HttpRequest, pk) -> HttpResponse:
             "signing_headers": found.signing_headers.all(),
             "variable": snippets.PUBLIC_KEY_VARIABLE if found.scheme.has_public_key else snippets.SECRET_VARIABLE,
             "shape": SHAPES[found.shape],
-            "policy": POLICIES[found.policy],
+            "policy": found.delivery_policy,
+            "meanings": _meanings(found),
             **_auth_of(found),
             # A public key is no secret: it is filled in.
             "verifiers": snippets.snippets(found.signing, public_key, found.signing_options),
@@ -131,6 +136,7 @@ def subscription_edit(request: HttpRequest, pk) -> HttpResponse:
         "options": _option_fields(scheme, scheme.defaults() | found.signing_options),
         **_auth_of(found),
         "fitting_shapes": [(name, SHAPES[name].title) for name in scheme.shapes],
+        "written_delays": ", ".join(schedules.written(found.delays or ())),
     }
     return render(request, "subscriptions/subscription_edit.html", context)
 
@@ -205,7 +211,7 @@ def _only_looks_ahead(request: HttpRequest) -> bool:
 
 
 def _find(pk) -> Subscription:
-    present = Subscription.objects.present().with_last_sent().select_related("created_by")
+    present = Subscription.objects.present().with_last_sent().select_related("created_by", "failing")
     return get_object_or_404(present.defer("url", "headers", "auth_secrets"), pk=pk)
 
 
@@ -227,6 +233,23 @@ def _auth_of(found: Subscription) -> dict:
         "auth_title": receiver_auth.METHODS[found.auth_method].title,
         "auth_expiry": receiver_auth.expiry(found.auth_config, timezone.now()),
     }
+
+
+def _trouble_of(found: Subscription) -> dict:
+    """How its receiver fails, and what a button says to try it now."""
+    return {
+        "trouble": found.trouble,
+        "breaker": found.trouble.breaker() if found.trouble else Breaker.CLOSED,
+        "opens_after": OPENS_AFTER,
+        "try_now": json.dumps({"subscription": str(found.pk)}),
+    }
+
+
+def _meanings(found: Subscription) -> list[tuple[str, str, str]]:
+    return [
+        (answers.in_words(match), "Delivered" if match == "2xx" else answers.ACTIONS[action], whose)
+        for match, action, whose in meanings(found.delivery_policy, found.rules)
+    ]
 
 
 def _url_help() -> str:
@@ -253,6 +276,8 @@ def _choices(request: HttpRequest, found: Subscription | None = None) -> dict:
         "policies": [(one.name, one.title, one.summary) for one in POLICIES.values()],
         "source_options": _source_options(request, found),
         "site_options": _options(Site.objects.all(), found.sites if found else [], "a deleted site"),
+        "actions": answers.ACTIONS.items(),
+        "answers": ("404", "429", *answers.CLASSES, *answers.REASONS, answers.NO_ANSWER),
         "severities": [("low", "Low: every event"), ("medium", "Medium and high"), ("high", "High only")],
         "proposed": recent or EXAMPLE_TYPES,
         "rows_to_fill": range(EVENTS),

@@ -84,6 +84,7 @@ BODIES: dict[tuple[str, str], Callable] = {
         "sources": [str(world.source.pk)],
     },
     ("api_subscription-try-filter", "post"): lambda world: {"sites": [str(world.site.pk)]},
+    ("api_delivery-try-now", "post"): lambda world: {"subscription": str(world.subscription.pk)},
     ("api-event-list", "post"): lambda world: {"type": "order.paid", "payload": {}, "site": str(world.site.pk)},
 }
 

@@ -9,7 +9,7 @@ from deliveries.models import Attempt, Delivery, Outbox, PullQueue, Replay, Unde
 from events.models import Alarm, AlarmEpisode, AlarmMail, Bundle, Event, Inbox, OnceKey, Receipt
 from events.schema_models import Schema
 from sources.models import Source, SourceCredential
-from subscriptions.models import Notice, SigningSecret, Subscription
+from subscriptions.models import Failing, FailingMail, Notice, SigningSecret, Subscription
 from tenants.actors import system_actor
 from tenants.ids import lowest_uuid7
 from tenants.models import ApiKey, AuditEntry, Invitation, Membership, Site, Tenant
@@ -81,6 +81,12 @@ def fill(tenant: Tenant, mark: str = "Name") -> SimpleNamespace:
         shape="envelope", signing="standard_webhooks",
     )  # fmt: skip
     PullQueue.objects.create(**own, delivery=waiting, subscription=polled)
+    failing = Failing(**own, subscription=subscription)
+    failing.begin(subscription.state_changed_at, timezone.now())
+    failing.save(force_insert=True)
+    FailingMail.objects.create(
+        **own, subscription=subscription, user=membership.user, moment="day_1", happened_at=due_at, due_at=due_at
+    )
     Outbox.objects.create(**own, delivery=delivery, subscription=subscription, due_at=due_at)
     Undecided.objects.create(**own, event=event, subscription=subscription)
     return SimpleNamespace(

@@ -16,7 +16,7 @@ from deliveries.results import record
 from deliveries.routing import route
 from deliveries.sending import MASK, Sending
 from egress.client import Outcome
-from subscriptions.models import Subscription
+from subscriptions.models import Failing, Subscription
 from tenants.scope import system_scope
 from tests.receiver import Answer
 
@@ -38,8 +38,10 @@ def attempts() -> list[Attempt]:
 
 
 def make_due() -> None:
+    """As if the wait were over, and the latest failures so long ago as it takes."""
     with system_scope():
         Outbox.objects.update(due_at=timezone.now() - timedelta(seconds=1))
+        Failing.objects.update(recent=[])
 
 
 @pytest.mark.spec("B4")

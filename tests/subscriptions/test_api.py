@@ -8,7 +8,7 @@ from subscriptions.models import Notice, Subscription
 from subscriptions.signing import signing_key
 from tenants.models import AuditEntry
 from tenants.scope import system_scope, tenant_scope
-from tests.subscriptions.conftest import URL
+from tests.subscriptions.conftest import URL, fail
 
 LIST = "/api/v1/subscriptions/"
 NEW = {"name": "Desk", "url": URL}
@@ -417,3 +417,101 @@ def test_a_name_is_free_again_after_the_deletion(api, make):
     client = api("admin")
     client.delete(one(make()))
     assert client.post(LIST, NEW | {"name": "Desk"}).status_code == 201
+
+
+# schedule and rules -------------------------------------------------------------------------------
+
+CUSTOM = {"policy": "custom", "delays": "5s, 5m, 1h"}
+
+
+def test_waits_of_ones_own_are_kept_in_seconds(api):
+    body = api("admin").post(LIST, NEW | CUSTOM).json()
+    assert (body["policy"], body["delays"]) == ("custom", [5, 300, 3600])
+    listed = api("viewer").get(LIST).json()["results"][0]
+    assert listed["delays"] == [5, 300, 3600]
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"policy": "custom"}, "needs waits"),
+        ({"policy": "custom", "delays": "8d"}, "7 days"),
+        ({"policy": "custom", "delays": {"a": 1}}, "Give text"),
+        ({"policy": "custom", "delays": [[1]]}, "number of seconds"),
+        ({"delays": "5s"}, "Only the custom policy"),
+        ({"policy": "post_once", "delays": "5s"}, "Only the custom policy"),
+    ],
+)
+def test_waits_that_cannot_be_are_an_error_of_the_waits(api, fields, sentence):
+    answer = api("admin").post(LIST, NEW | fields)
+    assert answer.status_code == 400
+    assert sentence in errors(answer)["delays"]
+
+
+def test_another_policy_forgets_the_waits(api, make):
+    subscription = make("idle", policy="custom", delays=[5, 300])
+    body = api("admin").patch(one(subscription), {"policy": "standard"}).json()
+    assert (body["policy"], body["delays"]) == ("standard", None)
+
+
+def test_waits_can_be_changed_alone(api, make):
+    subscription = make("idle", policy="custom", delays=[5, 300])
+    assert api("admin").patch(one(subscription), {"delays": "1h"}).json()["delays"] == [3600]
+
+
+def test_rules_are_kept_as_a_whole_and_their_change_is_on_record(api, make, cast):
+    subscription = make("idle")
+    client = api("admin")
+    client.patch(one(subscription), {"rules": {"5XX": "retry", "404": "fail"}})
+    body = client.patch(one(subscription), {"rules": {"404": "deliver"}}).json()
+    assert body["rules"] == {"404": "deliver"}
+    with tenant_scope(cast.tenant.pk):
+        entry = AuditEntry.objects.filter(action="subscription.changed").latest("id")
+        assert entry.change["rules"] == [{"404": "fail", "5xx": "retry"}, {"404": "deliver"}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"rules": {"410": "retry"}}, "410 always disables"),
+        ({"rules": {"200": "fail"}}, "always delivered"),
+        ({"rules": {"404": "explode"}}, "404: “explode” is no action"),
+        ({"rules": {"404": "retry"}, "policy": "post_once"}, "sends once"),
+    ],
+)
+def test_rules_that_cannot_be_are_an_error_of_the_rules(api, fields, sentence):
+    answer = api("admin").post(LIST, NEW | fields)
+    assert answer.status_code == 400
+    assert sentence in errors(answer)["rules"]
+
+
+def test_a_policy_that_the_rules_do_not_fit_is_refused(api, make):
+    subscription = make("idle", rules={"404": "retry"})
+    answer = api("admin").patch(one(subscription), {"policy": "post_once"})
+    assert "sends once" in errors(answer)["rules"]
+
+
+# how its receiver fares ---------------------------------------------------------------------------
+
+
+def test_a_receiver_that_is_well(api, make):
+    body = api("viewer").get(one(make("idle"))).json()
+    assert body["failing_since"] is None
+    assert body["disables_at"] is None
+    assert body["breaker"] == {"state": "closed", "until": None}
+
+
+def test_a_receiver_that_fails_says_since_when_and_what_comes(api, make):
+    subscription = make("idle")
+    fail(subscription)
+    body = api("viewer").get(LIST).json()["results"][0]
+    assert body["failing_since"] == "2026-03-01T12:00:00Z"
+    assert body["disables_at"] == "2026-03-06T12:00:00Z"
+    assert body["breaker"]["state"] == "open"
+    assert body["breaker"]["until"] is not None
+
+
+def test_these_can_only_be_read(api, make):
+    change = {"failing_since": None, "breaker": {"state": "closed"}, "disables_at": None}
+    answer = api("admin").patch(one(make("idle")), change)
+    assert set(errors(answer)) == set(change)

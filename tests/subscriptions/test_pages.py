@@ -2,8 +2,9 @@
 
 import pytest
 
-from subscriptions.models import Subscription
+from subscriptions.models import Failing, Subscription
 from tenants.scope import system_scope, tenant_scope
+from tests.subscriptions.conftest import fail
 
 LIST = "/subscriptions/"
 
@@ -135,3 +136,61 @@ def test_the_url_help_tells_what_is_open_here(browser, cast, settings):
     assert "networks that are open here" not in client.get("/subscriptions/new/").content.decode()
     settings.EGRESS_ALLOW = ["127.0.0.0/8"]
     assert "open here (127.0.0.0/8) also http" in client.get("/subscriptions/new/").content.decode()
+
+
+def test_the_policy_and_its_rules_stand_in_words(browser, cast, make):
+    subscription = make(
+        "idle", policy="custom", delays=[5, 300, 3600], rules={"404": "fail", "4xx": "disable", "timeout": "deliver"}
+    )
+    shown = text(browser(cast.viewer).get(page(subscription)))
+    for words in (
+        "Up to 4 attempts: at once, then after 5 s, 5 min and 1 h.",
+        "any 4xx",
+        "no answer in time",
+        "Count as received",
+        "cannot be changed",
+        "anything else",
+    ):
+        assert words in shown
+
+
+def test_the_edit_page_has_waits_and_rules_as_they_are(browser, cast, make):
+    subscription = make("idle", policy="custom", delays=[5, 300, 3600], rules={"404": "fail"})
+    shown = text(browser(cast.admin).get(page(subscription, "edit/")))
+    assert 'value="5s, 5m, 1h"' in shown
+    assert '<input class="input mono" data-key list="answers" value="404"' in shown
+    assert '<option value="fail" selected>' in shown
+
+
+def test_a_receiver_that_is_well_has_nothing_to_say(browser, cast, make):
+    shown = text(browser(cast.member).get(page(make("idle"))))
+    assert "Nothing fails." in shown
+    assert "/try-now/" not in shown
+    assert "every 10s" not in shown
+
+
+def test_a_receiver_that_is_spared_can_be_tried_by_who_may(browser, cast, make):
+    subscription = make("idle")
+    fail(subscription)
+    shown = text(browser(cast.member).get(page(subscription)))
+    for words in ("is being spared", "6 Mar 2026, 12:00 UTC", "/api/v1/deliveries/try-now/", "every 10s"):
+        assert words in shown
+    assert "/try-now/" not in text(browser(cast.viewer).get(page(subscription)))
+
+
+def test_one_that_only_begins_to_fail_is_not_called_spared(browser, cast, make):
+    subscription = make("idle")
+    fail(subscription)
+    with system_scope():
+        Failing.objects.update(opened_at=None, open_until=None)
+    shown = text(browser(cast.member).get(page(subscription)))
+    assert "Its receiver fails" in shown
+    assert "/try-now/" not in shown
+
+
+def test_what_it_failed_before_it_was_disabled_is_not_shown_as_going_on(browser, cast, make):
+    subscription = make("idle")
+    fail(subscription)
+    with tenant_scope(cast.tenant.pk):
+        subscription.disable("By a test.")
+    assert "is being spared" not in text(browser(cast.member).get(page(subscription)))

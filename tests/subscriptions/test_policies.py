@@ -4,13 +4,24 @@ from datetime import UTC, datetime
 
 import pytest
 
-from subscriptions.policies import POLICIES, decide, parse_retry_after
+from subscriptions.policies import POLICIES, decide, parse_retry_after, policy_of
 
 ERRORS = ["refused", "dns", "connect", "tls", "timeout", "reset", "protocol", "too_large"]
 
 
-def judge(policy, attempt=1, status=None, error="", retry_after=None, random=0.5):
-    return decide(policy, attempt, status=status, error=error, retry_after=retry_after, random=lambda: random)
+DELAYS = [5, 300, 3600]  # of the custom policy in these tests
+
+
+def judge(policy, attempt=1, status=None, error="", retry_after=None, random=0.5, delays=DELAYS, **rules):
+    return decide(
+        policy_of(policy, delays),
+        attempt,
+        status=status,
+        error=error,
+        retry_after=retry_after,
+        random=lambda: random,
+        **rules,
+    )
 
 
 def schedule(policy):
@@ -31,7 +42,7 @@ def test_any_2xx_is_delivered(policy, status):
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_2xx_on_the_last_attempt_is_delivered(policy):
-    assert judge(policy, POLICIES[policy].max_attempts, 200).kind == "delivered"
+    assert judge(policy, policy_of(policy, DELAYS).max_attempts, 200).kind == "delivered"
 
 
 @pytest.mark.parametrize("policy", POLICIES)
@@ -72,13 +83,13 @@ def test_the_exponential_schedule_is_exact(random):
     assert judge("exponential", 3, 500, random=random).delay == 240
 
 
-@pytest.mark.parametrize("policy", ["standard", "exponential"])
+@pytest.mark.parametrize("policy", ["standard", "exponential", "custom"])
 @pytest.mark.parametrize("status", [100, 301, 400, 401, 403, 404, 429, 500, 503])
 def test_any_other_answer_is_retried(policy, status):
     assert judge(policy, status=status).kind == "retry"
 
 
-@pytest.mark.parametrize("policy", ["standard", "exponential"])
+@pytest.mark.parametrize("policy", ["standard", "exponential", "custom"])
 @pytest.mark.parametrize("error", ERRORS)
 def test_no_answer_is_retried(policy, error):
     assert judge(policy, error=error).kind == "retry"
@@ -115,7 +126,42 @@ def test_a_senseless_retry_after_is_ignored(retry_after):
     assert judge("standard", 2, 503, retry_after=retry_after).delay == 300
 
 
+@pytest.mark.parametrize("policy", ["exponential", "custom"])
+@pytest.mark.parametrize("attempt", [1, 2, 3])
+def test_retry_after_is_clamped_to_the_wait_of_its_own_attempt(policy, attempt):
+    base = policy_of(policy, DELAYS).delays[attempt - 1]
+    asked = (base - 1, base, base + 1, 2 * base - 1, 2 * base, 2 * base + 1)
+    delays = [judge(policy, attempt, 429, retry_after=wish).delay for wish in asked]
+    assert delays == [base, base, min(base + 1, 2 * base), max(2 * base - 1, base), 2 * base, 2 * base]
+
+
+def test_the_last_attempt_is_the_last_whatever_the_receiver_asks_for():
+    assert judge("custom", len(DELAYS) + 1, 503, retry_after=60.0).kind == "dead"
+
+
 NOW = datetime(2025, 3, 1, 12, 0, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("date", "delay"),
+    [
+        ("Sat, 01 Mar 2025 11:59:59 GMT", 300),  # over
+        ("Sat, 01 Mar 2025 12:00:00 GMT", 300),  # now
+        ("Sat, 01 Mar 2025 12:04:59 GMT", 300),
+        ("Sat, 01 Mar 2025 12:05:00 GMT", 300),
+        ("Sat, 01 Mar 2025 12:05:01 GMT", 301),
+        ("Sat, 01 Mar 2025 12:09:59 GMT", 599),
+        ("Sat, 01 Mar 2025 12:10:00 GMT", 600),
+        ("Sat, 01 Mar 2025 12:10:01 GMT", 600),
+        ("Fri, 31 Dec 9999 23:59:59 GMT", 600),
+        ("Sat, 01 Mar 2025 13:05:01 +0100", 301),
+        ("Saturday, 01-Mar-25 12:05:01 GMT", 301),  # RFC 850, which RFC 9110 asks recipients to accept
+        ("Sat Mar  1 12:05:01 2025", 301),  # asctime, the same
+        ("Sat, 31 Feb 2025 12:05:01 GMT", 300),
+    ],
+)
+def test_a_date_is_clamped_like_seconds(date, delay):
+    assert judge("custom", 2, 503, retry_after=parse_retry_after(date, NOW)).delay == delay
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,211 @@
+"""A receiver that is down is left alone: it parks its subscription and not the worker.
+
+`subscriptions.failing` has the rules; here they are asked, and what they say is written.
+
+- `park`, after a claim: what may not be sent now is put off without having used up an attempt. Whether there is
+  anything to ask is known from the row that came along with the delivery, so a receiver that is well costs nothing.
+- `record`, with the results and in their transaction: failures and successes, in the order in which they came. One
+  look at the rows of the batch's subscriptions; nothing is written for who is well.
+- `try_now`: a person asks.
+
+The state is in PostgreSQL and on its clock, so it holds across processes. Rows are locked in the order of their keys,
+after the outbox's and before the subscription's.
+
+Tests, confirmation links and challenges are never parked: people wait for them, and they are few. A test counts like an
+event, links and challenges do not: nothing can be said to fail that has not been agreed to. Nor does what could not be
+sent by our own fault.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from deliveries import outbox
+from deliveries.models import Delivery
+from events.wakeup import DISPATCH, wake_on_commit
+from subscriptions import news
+from subscriptions.failing import DISABLED_AFTER, Failing
+from subscriptions.failing_mail import in_days
+from subscriptions.models import Subscription, WrongState
+from subscriptions.policies import Decision
+
+if TYPE_CHECKING:
+    from deliveries.sending import Sending
+
+MAX_PULLED = 10_000  # at once: who asks waits for it, and the next of a longer line come in their turn
+UNSENDABLE = "unsendable"
+COUNTED = (Delivery.Kind.EVENT, Delivery.Kind.TEST)
+# A receiver that asks for patience, or has not heard the question to its end, is not one that refuses the message.
+IMPATIENT = frozenset({408, 425, 429})
+WRITTEN = [field.name for field in Failing._meta.concrete_fields if field.name not in ("subscription", "tenant")]
+
+
+def park(sendings: "Sequence[Sending]", at: datetime | None = None) -> "list[Sending]":
+    """Those that may be sent now; the others are put off until their place in the line. In the caller's transaction."""
+    asked = {one.delivery.subscription_id for one in sendings if _may_be_parked(one)}
+    if not asked:
+        return list(sendings)
+    rows, at = _locked(asked), at or _now()
+    let_go, parked = [], []
+    for sending in sendings:
+        row = _present(rows, sending) if sending.delivery.kind == Delivery.Kind.EVENT else None
+        if row is None or row.admits(sending.delivery.pk, at, outbox.LEASE):
+            let_go.append(sending)
+        else:
+            parked.append((sending, row.place_in_line(at)))
+    Failing.objects.bulk_update(rows.values(), ["probe", "probe_until", "line_end"])
+    outbox.give_back([sending.claim for sending, _ in parked], [due for _, due in parked])
+    _say_when({sending.delivery.pk: due for sending, due in parked})
+    return let_go
+
+
+def record(decided: "Iterable[tuple[Sending, Decision]]", at: datetime | None = None) -> None:
+    """What came of these requests, in their order, each still its worker's own. In the caller's transaction."""
+    counted = [(sending, decision) for sending, decision in decided if _counts(sending)]
+    if not counted:
+        return
+    latest = {sending.delivery.subscription_id: sending for sending, _ in counted}
+    rows = _locked(latest)
+    failed = {sending.delivery.subscription_id for sending, decision in counted if _has_failed(sending, decision)}
+    if not rows and not failed:
+        return
+    at = at or _now()
+    rows |= _begun([latest[pk] for pk in failed - rows.keys()], at)
+    well: set[UUID] = set()
+    for sending, decision in counted:
+        _note(rows, well, sending, decision, at)
+    Failing.objects.filter(pk__in=well).delete()
+    for row in (rows[pk] for pk in well if pk in rows):
+        if row.open_until is not None and row.open_until > at:
+            _pull_forward(row.pk, row.open_until - at)
+    troubled = [row for pk, row in rows.items() if pk not in well]
+    Failing.objects.bulk_update(troubled, WRITTEN)
+    for row in troubled:
+        if row.pk in failed:
+            _take_step(row, latest[row.pk].delivery.subscription, at)
+
+
+@transaction.atomic
+def try_now(subscription: Subscription, at: datetime | None = None) -> UUID:
+    """End the cool-down, and send what waits longest as the probe: its delivery. Raises WrongState."""
+    row = _locked([subscription.pk]).get(subscription.pk)
+    if row is None or row.opened_at is None or row.state_changed_at != subscription.state_changed_at:
+        raise WrongState("Its receiver is not being spared: what is due is sent.")
+    at = at or _now()
+    if row.open_until > at:
+        _pull_forward(row.pk, row.open_until - at)
+    if (delivery := outbox.make_due(subscription.pk)) is None:
+        raise WrongState("Nothing waits for this subscription: what comes next is sent when the cool-down is over.")
+    row.try_now(at)
+    row.save(update_fields=["open_until", "probe", "probe_until", "line_end"])
+    wake_on_commit(DISPATCH)
+    return delivery
+
+
+def _may_be_parked(sending: "Sending") -> bool:
+    trouble = sending.delivery.subscription.trouble
+    return trouble is not None and trouble.opened_at is not None and sending.delivery.kind == Delivery.Kind.EVENT
+
+
+def _counts(sending: "Sending") -> bool:
+    subscription = sending.delivery.subscription
+    return subscription.state == Subscription.State.IDLE and sending.delivery.kind in (
+        Delivery.Kind.EVENT,
+        Delivery.Kind.TEST,
+    )
+
+
+def _locked(subscriptions: Iterable[UUID]) -> dict[UUID, Failing]:
+    rows = Failing.objects.filter(pk__in=list(subscriptions)).order_by("pk").select_for_update()
+    return {row.pk: row for row in rows}
+
+
+def _present(rows: dict[UUID, Failing], sending: "Sending") -> Failing | None:
+    """The row about its subscription in the state in which the message was sent."""
+    row = rows.get(sending.delivery.subscription_id)
+    return row if row and row.state_changed_at == sending.delivery.subscription.state_changed_at else None
+
+
+def _begun(sendings: "Iterable[Sending]", at: datetime) -> dict[UUID, Failing]:
+    """A row for each, locked. Another worker may make the same just now: then it is that one."""
+    new = []
+    for sending in sorted(sendings, key=lambda one: one.delivery.subscription_id):
+        row = Failing(subscription_id=sending.delivery.subscription_id, tenant_id=sending.delivery.tenant_id)
+        row.begin(sending.delivery.subscription.state_changed_at, at)
+        new.append(row)
+    Failing.objects.bulk_create(new, ignore_conflicts=True)
+    return _locked(row.pk for row in new)
+
+
+def _note(rows: dict[UUID, Failing], well: set[UUID], sending: "Sending", decision: Decision, at: datetime) -> None:
+    delivery, subscription = sending.delivery, sending.delivery.subscription
+    row = rows.get(subscription.pk)
+    if row is None or subscription.state_changed_at < row.state_changed_at:
+        return
+    if sending.outcome.error == UNSENDABLE:
+        row.give_up_probe(delivery.pk)
+        return
+    if decision.kind == "delivered":
+        well.add(subscription.pk)
+        return
+    if subscription.pk in well or row.state_changed_at < subscription.state_changed_at:
+        well.discard(subscription.pk)
+        row.begin(subscription.state_changed_at, at)
+    row.failed(delivery.pk, at, is_refusal=_is_refusal(sending, decision))
+
+
+def _has_failed(sending: "Sending", decision: Decision) -> bool:
+    return decision.kind != "delivered" and sending.outcome.error != UNSENDABLE
+
+
+def _is_refusal(sending: "Sending", decision: Decision) -> bool:
+    status = sending.outcome.status or 0
+    is_answer = not sending.outcome.error and 400 <= status < 500 and status not in IMPATIENT
+    return decision.kind == "failed" and is_answer
+
+
+def _take_step(row: Failing, subscription: Subscription, at: datetime) -> None:
+    """Warn, or disable: once, because the row is locked."""
+    if (day := row.next_step(at)) is None:
+        return
+    row.warned_days = day
+    row.save(update_fields=["warned_days"])
+    if day < DISABLED_AFTER:
+        news.tell_failing(subscription, row, day, at)
+        return
+    # A copy: it is refreshed, and if this transaction fails the next try must find it as it was loaded.
+    disabled = copy(subscription)
+    disabled.failing = row
+    disabled.disable_by_answer(f"Nothing could be delivered to it for {in_days(day)}.", at)
+
+
+def _pull_forward(subscription_id: UUID, by: timedelta) -> None:
+    """The cool-down ends early: the line begins at once."""
+    _say_when(outbox.pull_forward(subscription_id, by, MAX_PULLED))
+
+
+def _say_when(due: Mapping[UUID, datetime]) -> None:
+    """People read there when the next attempt is made."""
+    if not due:
+        return
+    ids = list(due)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE deliveries_delivery AS delivery SET next_attempt_at = r.due
+            FROM unnest(%s::uuid[], %s::timestamptz[]) AS r(id, due)
+            WHERE delivery.id = r.id AND delivery.status = 'pending' AND delivery.id = ANY(%s::uuid[])
+            """,  # the ids once more, as constants: a join alone would plan and lock every day's partition
+            [ids, list(due.values()), ids],
+        )
+
+
+def _now() -> datetime:
+    """The database's: workers' clocks differ."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        return cursor.fetchone()[0]
