@@ -6,7 +6,7 @@ from django.db import connections
 
 @register(Tags.database)
 def database_is_utf8(app_configs, databases, **kwargs):
-    """Another encoding cannot hold what senders send: it would be refused, or SQL_ASCII would take any bytes for text."""
+    """Another encoding cannot hold what senders send; SQL_ASCII would take any bytes for text."""
     return [error for alias in databases or () if (error := _check(alias))]
 
 

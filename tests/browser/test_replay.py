@@ -79,7 +79,9 @@ def test_what_was_missed_while_disabled_waits_for_the_receiver_and_can_be_stoppe
         other = acme.api("POST", "subscriptions/", told)["id"]
         confirm(witness)
         wait_for(lambda: acme.api("GET", f"subscriptions/{other}/")["state"] == "idle")
-        assert call("POST", source["url"], json.dumps(bulk).encode(), {"Content-Type": "application/json"}).status == 202
+        assert (
+            call("POST", source["url"], json.dumps(bulk).encode(), {"Content-Type": "application/json"}).status == 202
+        )
         wait_for(lambda: len(set(arrived(witness, "bulk.shown"))) == len(bulk), 60)
     receiver.answer = Answer(500)
 
