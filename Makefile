@@ -15,6 +15,7 @@ demo: .venv/.installed
 test: .venv/.installed-dev
 	@$(BIN)/python tests/browser/install.py
 	@$(BIN)/python tests/payloads.py
+	@$(BIN)/python tests/brokers.py
 	@$(BIN)/python -m pytest -n auto --dist loadgroup
 
 check: .venv/.installed-dev

@@ -4,9 +4,12 @@ By default the broker is pgmq in the portal's own database; what was tried of it
 docs/decisions/0003-pgmq-broker.md.
 """
 
+import json
 import os
 import warnings
+from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 from celery import Celery
@@ -16,11 +19,12 @@ from pgmq import PGMQueue
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
 
-from config.logs import outage
+from config.logs import broker_outage, outage
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 QUEUE = "portcullis"
+MOST_WAITING = 200  # messages: RabbitMQ keeps so many, and of Redis's so many are looked at
 WAITING = (
     f"SELECT 1 FROM pgmq.q_{QUEUE}"  # noqa: S608 (a constant)
     " WHERE read_ct = 0 AND message -> 'headers' ->> 'task' = %s LIMIT 1"
@@ -35,17 +39,24 @@ class Portcullis(Celery):
 
     Send it after the commit: whoever reads the waiting message then sees the committed rows. So
     the queue holds about one message a task however long the workers are away, and a burst costs
-    a look-up each instead of a message each. Other brokers than pgmq get every message.
+    a look-up each instead of a message each. RabbitMQ lets nobody look: its queue has a length
+    instead, and drops the oldest.
     """
 
     def send_task(self, name: str, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
-        if not args and not kwargs and uses_pgmq(self.conf):
+        look = None if args or kwargs else _LOOKS.get(urlsplit(str(self.conf.broker_url)).scheme)
+        if look is not None:
             with self.producer_or_acquire(options.get("producer")) as producer:
-                is_waiting = _is_waiting(producer.channel.pgmq, name)
-                outage.end()
+                is_waiting = look(producer.channel, name)
+                self._reached()
                 if is_waiting:
                     return None
-        return super().send_task(name, args, kwargs, **options)
+        sent = super().send_task(name, args, kwargs, **options)
+        self._reached()
+        return sent
+
+    def _reached(self) -> None:
+        (outage if uses_pgmq(self.conf) else broker_outage).end()
 
     @property
     def waiting_wakeup(self) -> str | None:
@@ -56,12 +67,27 @@ class Portcullis(Celery):
         return WAITING if uses_pgmq(self.conf) else None
 
 
-def _is_waiting(queue: PGMQueue, task: str) -> bool:
+def _waits_in_pgmq(channel: Any, task: str) -> bool:
+    queue: PGMQueue = channel.pgmq
     try:
         with queue.pool.connection() as connection:
             return connection.execute(WAITING, [task]).fetchone() is not None
     except psycopg.errors.UndefinedTable:
         return False  # the first message ever makes the queue
+
+
+def _waits_in_redis(channel: Any, task: str) -> bool:
+    """A list, whose messages leave it when a worker reads them."""
+    with channel.conn_or_acquire() as client:
+        waiting = client.lrange(QUEUE, 0, MOST_WAITING - 1)
+    return any(json.loads(message)["headers"]["task"] == task for message in waiting)
+
+
+_LOOKS: dict[str, Callable[[Any, str], bool]] = {
+    "pgmq": _waits_in_pgmq,
+    "redis": _waits_in_redis,
+    "rediss": _waits_in_redis,
+}
 
 
 app = Portcullis("portcullis")

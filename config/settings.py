@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
+from kombu import Queue
 
-from config.celery import QUEUE, pgmq_conn_string
+from config.celery import MOST_WAITING, QUEUE, pgmq_conn_string
 from config.embedded import Embedded, ensure_keys
 from vault.keyring import Keyring, KeyringError
 
@@ -293,6 +294,8 @@ SPECTACULAR_SETTINGS = {
 # Work in the background--
 
 # A Celery message is only a wake-up: it may be lost, so nothing is retried, kept or acknowledged late for its sake.
+# docs/decisions/0003-pgmq-broker.md and docs/deploy/brokers.md tell what was tried of each broker.
+_GIVE_UP = {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}  # an absent broker: soon
 if CELERY_BROKER_URL.startswith("pgmq:"):
     CELERY_BROKER_TRANSPORT_OPTIONS = {
         "conn_string": pgmq_conn_string(DATABASES["default"]),
@@ -303,13 +306,25 @@ if CELERY_BROKER_URL.startswith("pgmq:"):
         "polling_interval": 0.2,
         "visibility_timeout": 60,
         "pool_size": 4,
-        # A publisher gives up on an absent database within a second or two.
         "pool_timeout": 1,
-        "max_retries": 1,
-        "interval_start": 0,
-        "interval_step": 0,
-        "interval_max": 0,
+        **_GIVE_UP,
     }
+elif CELERY_BROKER_URL.startswith("redis"):
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "socket_connect_timeout": 3,
+        # More than a worker's BRPOP waits (1 s). Left out, a silent server holds a publisher for ever.
+        "socket_timeout": 5,
+        "visibility_timeout": 60,
+        **_GIVE_UP,
+    }
+else:
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"write_timeout": 5, **_GIVE_UP}
+    # Nobody looks at what waits there: while no worker reads, RabbitMQ drops the oldest.
+    CELERY_TASK_QUEUES = [Queue(QUEUE, queue_arguments={"x-max-length": MOST_WAITING})]
+CELERY_TASK_DEFAULT_DELIVERY_MODE = "transient"
+# Publishers send no heartbeats, so RabbitMQ would close their connections; TCP's keepalive finds the dead ones.
+CELERY_BROKER_HEARTBEAT = 0
+CELERY_BROKER_CONNECTION_TIMEOUT = 3
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_TASK_PUBLISH_RETRY = False

@@ -2,7 +2,8 @@
 
 The rows are the truth and a sweep finds them within a second, so a wake-up may be lost, doubled or late. It is
 sent by name because the work lies in rooms to the right of this one. Bursts are merged: the first wake-up of a
-process leaves at once, those of the next INTERVAL as one at its end.
+process leaves at once, those of the next INTERVAL as one at its end. One is under way at a time: a broker that does
+not answer holds up a single thread, and what is to be said meanwhile is said once when it lets go.
 """
 
 import asyncio
@@ -33,26 +34,34 @@ class Wakeup:
         self._lock = threading.Lock()
         self._sent_at = float("-inf")
         self._planned: threading.Timer | None = None
+        self._wanted = False
 
     def wake(self) -> None:
         with self._lock:
-            if self._planned is not None:
-                return
-            delay = self._sent_at + self.interval - time.monotonic()
-            timer = threading.Timer(max(delay, 0), self._send)
-            timer.daemon = True
-            try:
-                timer.start()
-            except RuntimeError as error:  # no thread to be had: nothing is planned, so the next one tries again
-                logger.warning("Could not plan the wake-up %s (%s).", self.task, error)
-            else:
-                self._planned = timer
+            self._wanted = True
+            if self._planned is None:
+                self._plan()
+
+    def _plan(self) -> None:
+        delay = self._sent_at + self.interval - time.monotonic()
+        timer = threading.Timer(max(delay, 0), self._send)
+        timer.daemon = True
+        try:
+            timer.start()
+        except RuntimeError as error:  # no thread to be had: nothing is planned, so the next one tries again
+            logger.warning("Could not plan the wake-up %s (%s).", self.task, error)
+        else:
+            self._planned = timer
 
     def _send(self) -> None:
         with self._lock:
-            self._planned = None
+            self._wanted = False  # what is committed from here on needs another
             self._sent_at = time.monotonic()
         send(self.task)
+        with self._lock:
+            self._planned = None
+            if self._wanted:
+                self._plan()
 
 
 class LoopWakeup:
@@ -67,20 +76,26 @@ class LoopWakeup:
         self._line = line
         self._sent_at = float("-inf")
         self._planned: asyncio.Task[None] | None = None
+        self._wanted = False
 
     def wake(self) -> None:
+        self._wanted = True
         if self._planned is None or self._planned.done():
-            self._planned = asyncio.get_running_loop().create_task(self._send())
+            self._planned = asyncio.get_running_loop().create_task(self._send_while_wanted())
 
     def stop(self) -> None:
         """Forget what is planned: the sweep will find the work."""
         if self._planned is not None:
             self._planned.cancel()
 
+    async def _send_while_wanted(self) -> None:
+        while self._wanted:
+            await asyncio.sleep(self._sent_at + self.interval - time.monotonic())
+            self._sent_at = time.monotonic()
+            self._wanted = False  # what is committed from here on needs another
+            await self._send()
+
     async def _send(self) -> None:
-        await asyncio.sleep(self._sent_at + self.interval - time.monotonic())
-        self._sent_at = time.monotonic()
-        self._planned = None  # what is committed from here on needs another
         try:
             query = getattr(current_app, "waiting_wakeup", None)
             if query is None or await self._line.ask(query, [self.task]) is None:

@@ -334,6 +334,7 @@ _ALL = (
             "envelope": "data.events",
             "event_type": "eventType",
             "severity": "severity",
+            "idempotency_key": "uuid",  # the event's own; a post of several has none (its eventId is no event's)
             "occurred_at": "published",
             "title": "displayMessage",
         },

@@ -40,6 +40,8 @@ RESERVED = frozenset(
         "x-timestamp",
         "x-webhook-event-id",
         "x-hub-signature-256",
+        "x-slack-signature",
+        "x-slack-request-timestamp",
         "stripe-signature",
     }
 )

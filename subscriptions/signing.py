@@ -8,6 +8,7 @@ The schemes, as data in `SCHEMES`:
     stripe                     timestamp.body           t=…,v1=hex(HMAC) for each live secret
     timestamped_body           body, with its time      hex(HMAC)                                (S4)
     timestamp_and_body         timestamp:body           hex(HMAC)                                (N5)
+    slack                      v0:timestamp:body        v0=hex(HMAC)
     github                     body                     sha256=hex(HMAC)
     none                       nothing                  no header at all
 
@@ -171,6 +172,16 @@ SCHEMES: Mapping[str, Scheme] = MappingProxyType(
                     "signature: after a rotation only the new secret signs."
                 ),
                 options=("prefix",),
+            ),
+            Scheme(
+                name="slack",
+                title="Slack-style",
+                summary=(
+                    "X-Slack-Signature: v0=<hex>, over v0:timestamp:body, with X-Slack-Request-Timestamp beside it, "
+                    "for receivers that verify as Slack's libraries do. After a rotation only the new secret signs."
+                ),
+                names=HeaderNames(timestamp="X-Slack-Request-Timestamp", signature="X-Slack-Signature"),
+                options=("timestamp_header", "signature_header"),
             ),
             Scheme(
                 name="github",
@@ -349,6 +360,8 @@ def _signature(scheme: str, keys: Sequence[bytes], message_id: str, timestamp: i
             return ",".join([f"t={timestamp}", *(f"v1={_digest(key, signed).hex()}" for key in keys)])
         case "timestamp_and_body":
             return _digest(keys[0], b"%d:%s" % (timestamp, body)).hex()
+        case "slack":
+            return "v0=" + _digest(keys[0], b"v0:%d:%s" % (timestamp, body)).hex()
         case "github":
             return "sha256=" + _digest(keys[0], body).hex()
         case _:

@@ -35,6 +35,16 @@ def pytest_make_parametrize_id(val, argname):
     return argname if isinstance(val, bytes) else None
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """pytest-xdist 3.8 writes the groups of `--dist loadgroup` into a name that pytest 9.2 reads no more, and says
+    nothing (pytest-dev/pytest-xdist#1386): every worker would start its own portal and its own Chromium.
+    """
+    for item in items:
+        if (grouped := vars(item).get("_nodeid")) and grouped != item.nodeid:
+            item._id = type(item.id).parse(grouped)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def flushable_audit_log():
     """Tests with real transactions empty all tables at their end, and the audit log refuses just that."""

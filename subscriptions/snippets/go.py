@@ -120,6 +120,18 @@ _TIMESTAMP_AND_BODY = _receiver(
     after=_DIGEST + _RECENT,
 )
 
+_SLACK = _receiver(
+    """\
+	timestamp := headers.Get("@TIMESTAMP@")
+	expected := "v0=" + hex.EncodeToString(digest(secret, []byte("v0:"+timestamp+":"), body))
+	return hmac.Equal([]byte(headers.Get("@SIGNATURE@")), []byte(expected)) && recent(timestamp)
+""",
+    *_HMAC,
+    *_TIME,
+    "encoding/hex",
+    after=_DIGEST + _RECENT,
+)
+
 _GITHUB = _receiver(
     """\
 	expected := "sha256=" + hex.EncodeToString(digest(secret, body))
@@ -155,6 +167,7 @@ RECEIVERS = {
     "standard_webhooks_ed25519": _STANDARD_ED25519,
     "stripe": _STRIPE,
     "timestamp_and_body": _TIMESTAMP_AND_BODY,
+    "slack": _SLACK,
     "github": _GITHUB,
     "timestamped_body": _TIMESTAMPED_BODY,
 }

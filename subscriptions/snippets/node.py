@@ -74,6 +74,16 @@ _TIMESTAMP_AND_BODY = _receiver(
     _EQUAL,
 )
 
+_SLACK = _receiver(
+    """\
+  const timestamp = headers["@TIMESTAMP@"];
+  const hmac = createHmac("sha256", secret).update("v0:" + timestamp + ":").update(body);
+  const genuine = equal(Buffer.from(headers["@SIGNATURE@"]), Buffer.from("v0=" + hmac.digest("hex")));
+  return genuine && Math.abs(Date.now() / 1000 - Number(timestamp)) <= 300;
+""",
+    _EQUAL,
+)
+
 _GITHUB = _receiver(
     """\
   const expected = "sha256=" + createHmac("sha256", secret).update(body).digest("hex");
@@ -95,6 +105,7 @@ RECEIVERS = {
     "standard_webhooks_ed25519": _STANDARD_ED25519,
     "stripe": _STRIPE,
     "timestamp_and_body": _TIMESTAMP_AND_BODY,
+    "slack": _SLACK,
     "github": _GITHUB,
     "timestamped_body": _TIMESTAMPED_BODY,
 }

@@ -72,6 +72,12 @@ _TIMESTAMP_AND_BODY = _receiver("""\
     return hash_equals($expected, $given['@SIGNATURE@'] ?? '') && abs(time() - (int) $timestamp) <= 300;
 """)
 
+_SLACK = _receiver("""\
+    $timestamp = $given['@TIMESTAMP@'] ?? '';
+    $expected = 'v0=' . hash_hmac('sha256', 'v0:' . $timestamp . ':' . $body, $secret);
+    return hash_equals($expected, $given['@SIGNATURE@'] ?? '') && abs(time() - (int) $timestamp) <= 300;
+""")
+
 _GITHUB = _receiver("""\
     $expected = 'sha256=' . hash_hmac('sha256', $body, $secret);
     // No time is signed: remember the ids of what you have dealt with, or it can be played again.
@@ -92,6 +98,7 @@ RECEIVERS = {
     "standard_webhooks_ed25519": _STANDARD_ED25519,
     "stripe": _STRIPE,
     "timestamp_and_body": _TIMESTAMP_AND_BODY,
+    "slack": _SLACK,
     "github": _GITHUB,
     "timestamped_body": _TIMESTAMPED_BODY,
 }

@@ -93,6 +93,14 @@ _TIMESTAMP_AND_BODY = _receiver("""\
     return genuine and abs(time.time() - int(timestamp)) <= TOLERANCE
 """)
 
+_SLACK = _receiver("""\
+    timestamp = given["@TIMESTAMP@"]
+    signed = b"v0:" + timestamp.encode() + b":" + body
+    expected = "v0=" + hmac.new(SECRET.encode(), signed, hashlib.sha256).hexdigest()
+    genuine = hmac.compare_digest(expected.encode(), given["@SIGNATURE@"].encode())
+    return genuine and abs(time.time() - int(timestamp)) <= TOLERANCE
+""")
+
 _GITHUB = _receiver(
     """\
     expected = "sha256=" + hmac.new(SECRET.encode(), body, hashlib.sha256).hexdigest()
@@ -118,6 +126,7 @@ RECEIVERS = {
     "standard_webhooks_ed25519": _STANDARD_ED25519,
     "stripe": _STRIPE,
     "timestamp_and_body": _TIMESTAMP_AND_BODY,
+    "slack": _SLACK,
     "github": _GITHUB,
     "timestamped_body": _TIMESTAMPED_BODY,
 }

@@ -61,6 +61,13 @@ _TIMESTAMP_AND_BODY = _receiver("""\
   genuine && (Time.now.to_i - timestamp.to_i).abs <= 300
 """)
 
+_SLACK = _receiver("""\
+  timestamp = given["@TIMESTAMP@"].to_s
+  expected = "v0=" + OpenSSL::HMAC.hexdigest("SHA256", SECRET, "v0:" + timestamp + ":" + body.b)
+  genuine = OpenSSL.secure_compare(expected, given["@SIGNATURE@"].to_s)
+  genuine && (Time.now.to_i - timestamp.to_i).abs <= 300
+""")
+
 _GITHUB = _receiver("""\
   expected = "sha256=" + OpenSSL::HMAC.hexdigest("SHA256", SECRET, body)
   # No time is signed: remember the ids of what you have dealt with, or it can be played again.
@@ -83,6 +90,7 @@ RECEIVERS = {
     "standard_webhooks_ed25519": _STANDARD_ED25519,
     "stripe": _STRIPE,
     "timestamp_and_body": _TIMESTAMP_AND_BODY,
+    "slack": _SLACK,
     "github": _GITHUB,
     "timestamped_body": _TIMESTAMPED_BODY,
 }

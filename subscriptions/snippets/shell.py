@@ -89,6 +89,15 @@ expected=$({ printf '%s:' "$timestamp"; cat "$body"; } | openssl dgst -sha256 -h
     + _RECENT
 )
 
+_SLACK = _receiver(
+    """\
+timestamp=$(header @TIMESTAMP@)
+expected=$({ printf 'v0:%s:' "$timestamp"; cat "$body"; } | openssl dgst -sha256 -hmac "$secret" -r | cut -d ' ' -f 1)
+[[ $(header @SIGNATURE@) == "v0=$expected" ]] || exit 1
+"""
+    + _RECENT
+)
+
 _GITHUB = _receiver("""\
 expected=$(openssl dgst -sha256 -hmac "$secret" -r < "$body" | cut -d ' ' -f 1)
 # No time is signed: remember the ids of what you have dealt with, or it can be played again.
@@ -110,6 +119,7 @@ RECEIVERS = {
     "standard_webhooks_ed25519": _STANDARD_ED25519,
     "stripe": _STRIPE,
     "timestamp_and_body": _TIMESTAMP_AND_BODY,
+    "slack": _SLACK,
     "github": _GITHUB,
     "timestamped_body": _TIMESTAMPED_BODY,
 }

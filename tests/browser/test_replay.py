@@ -74,9 +74,15 @@ def test_what_was_missed_while_disabled_waits_for_the_receiver_and_can_be_stoppe
     acme.api("POST", f"subscriptions/{subscription}/disable/", {})
     source = acme.api("POST", "sources/", {"name": "Bulk", "auth": {"method": "none"}})
     bulk = [{"type": "bulk.shown", "n": number} for number in range(1100)]
-    assert call("POST", source["url"], json.dumps(bulk).encode(), {"Content-Type": "application/json"}).status == 202
-    receipt = acme.api("GET", f"receipts/?source={source['id']}")["results"][0]["id"]
-    wait_for(lambda: not acme.api("GET", f"receipts/{receipt}/")["unpacking"])
+    with Receiver() as witness:  # what was sent to another has been routed, so the disabled one has missed it
+        told = {"name": "Never down", "url": witness.url, "event_types": ["bulk.*"]}
+        other = acme.api("POST", "subscriptions/", told)["id"]
+        confirm(witness)
+        wait_for(lambda: acme.api("GET", f"subscriptions/{other}/")["state"] == "idle")
+        assert (
+            call("POST", source["url"], json.dumps(bulk).encode(), {"Content-Type": "application/json"}).status == 202
+        )
+        wait_for(lambda: len(set(arrived(witness, "bulk.shown"))) == len(bulk), 60)
     receiver.answer = Answer(500)
 
     page.reload()

@@ -1,4 +1,10 @@
-"""The broker in the portal's own database: what docs/decisions/0003-pgmq-broker.md relies on."""
+"""The brokers: what docs/decisions/0003-pgmq-broker.md relies on, and what docs/deploy/brokers.md says."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
 
 import kombu.pools
 import psycopg
@@ -6,6 +12,8 @@ import pytest
 from pgmq.base import PGMQConfig
 
 from config.celery import QUEUE, Portcullis, pgmq_conn_string
+from tests import brokers
+from tests.portal import ROOT, clean_environment, free_port, wait_for
 
 TASK = "tests.nothing.to_do"
 
@@ -96,3 +104,56 @@ def test_conn_string_survives_what_pgmq_does_to_it():
         "sslmode": "require",
     }
     assert "pool" not in rebuilt
+
+
+# RabbitMQ and Redis -------------------------------------------------------------------------------
+
+SENDS = """
+import json, sys, django
+django.setup()
+from config.celery import app
+from events.wakeup import send
+for _ in range(int(sys.argv[1])):
+    send("tests.nothing.to_do")
+print(json.dumps(app.conf.broker_url))
+"""
+
+
+def sends(url, times, tmp_path):
+    """The standard error of a process that sends a wake-up so many times."""
+    done = subprocess.run(
+        [sys.executable, "-c", SENDS, str(times)], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        env=clean_environment(
+            CELERY_BROKER_URL=url, VAR=str(tmp_path), DATABASE_URL=os.environ["DATABASE_URL"],
+            DJANGO_SETTINGS_MODULE="config.settings",
+        ),
+        timeout=100, check=True,
+    )  # fmt: skip
+    assert json.loads(done.stdout) == url
+    return done.stderr
+
+
+@pytest.mark.spec("B11")
+@pytest.mark.parametrize("scheme", ["redis", "amqp"])
+@pytest.mark.parametrize("listens", [True, False], ids=["silent", "absent"])
+def test_a_publisher_gives_up_on_a_broker_that_does_not_answer(scheme, listens, tmp_path):
+    """One that hangs as well: without limits redis-py would wait for ever. It is said once."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        if listens:
+            server.listen()
+        said = sends(f"{scheme}://127.0.0.1:{server.getsockname()[1]}//", 3, tmp_path)
+    assert said.count("The broker does not answer") == 1, said
+    assert "Traceback" not in said
+    assert said.count("\n") == 1, said
+
+
+@pytest.mark.spec("B11")
+def test_in_redis_wake_ups_that_nobody_reads_do_not_pile_up(tmp_path):
+    if brokers.find_redis() is None:
+        missed = "NOT TESTED: Redis as the broker. `python tests/brokers.py` installs it where it can."
+        pytest.fail(missed) if os.environ.get("CI") else pytest.skip(missed)
+    with brokers.Redis(free_port()) as broker:
+        wait_for(broker.answers, "Redis answers")
+        assert sends(broker.url, 20, tmp_path) == ""
+        assert broker.waiting() == 1

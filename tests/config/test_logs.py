@@ -8,7 +8,7 @@ import pytest
 from django.conf import settings
 from django.test import Client
 
-from config.logs import MaskingFormatter, Outage, mask
+from config.logs import MaskingFormatter, Outage, is_absence, mask
 
 SECRET = "ik_hunter2hunter2hunter2"
 
@@ -74,7 +74,7 @@ LOST = psycopg.errors.AdminShutdown("terminating connection")
 
 
 def test_only_the_first_word_about_an_absent_database_is_left_as_one_line():
-    outage = Outage()
+    outage = Outage("The database", is_absence)
     first = failed_schedule(LOST)
     assert outage.filter(first)
     assert (first.levelname, first.exc_info) == ("WARNING", None)
@@ -88,7 +88,7 @@ def test_only_the_first_word_about_an_absent_database_is_left_as_one_line():
 
 
 def test_its_return_is_said_once_and_the_next_absence_again(caplog):
-    outage = Outage()
+    outage = Outage("The database", is_absence)
     outage.end()
     assert caplog.messages == []
     outage.filter(failed_schedule(LOST))
@@ -100,7 +100,7 @@ def test_its_return_is_said_once_and_the_next_absence_again(caplog):
 
 @pytest.mark.parametrize("error", [psycopg.errors.DeadlockDetected("deadlock"), ValueError("a fault of ours")])
 def test_other_errors_keep_their_traceback_though_the_database_is_away(error):
-    outage = Outage()
+    outage = Outage("The database", is_absence)
     outage.filter(failed_schedule(LOST))
     other = failed_schedule(error)
     assert outage.filter(other)

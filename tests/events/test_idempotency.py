@@ -196,12 +196,18 @@ POSTS = {
         {
             "data": {
                 "events": [
-                    {"eventType": "user.session.start", "severity": "WARN", "published": ISO, "displayMessage": "Login"}
+                    {
+                        "uuid": "f790999f-fe87-467a-9880-6982a583986c",
+                        "eventType": "user.session.start",
+                        "severity": "WARN",
+                        "published": ISO,
+                        "displayMessage": "Login",
+                    }
                 ]
             }
         },
         "user.session.start",
-        False,
+        True,
     ),
     "meta": ({}, {"object": "page", "entry": []}, "page", False),
     "intercom": ({}, {"id": "n1", "topic": "contact.created", "created_at": EPOCH}, "contact.created", True),

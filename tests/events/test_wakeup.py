@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 
 import psycopg
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from config.celery import WAITING, app
 from events import wakeup as module
 from events.wakeup import LoopWakeup, Wakeup
+from tests.portal import wait_for
 
 
 def test_a_wake_up_that_finds_no_thread_is_forgotten_and_the_next_one_is_planned(monkeypatch):
@@ -110,3 +112,56 @@ def test_stopping_forgets_what_is_planned(sent, on_pgmq):
     wakeup = LoopWakeup("some.task", Line(), interval=60)
     after(wakeup, wakeup.wake, wakeup.wake)
     assert sent == ["some.task"]
+
+
+class Broker:
+    """One that does not answer until it is told to."""
+
+    def __init__(self):
+        self.asked = []
+        self.lets_go = threading.Event()
+
+    def __call__(self, task):
+        self.asked.append(task)
+        assert self.lets_go.wait(20)
+
+
+@pytest.fixture
+def silent_broker(monkeypatch):
+    broker = Broker()
+    monkeypatch.setattr(module, "send", broker)
+    yield broker
+    broker.lets_go.set()
+
+
+@pytest.mark.spec("B11")
+def test_a_broker_that_hangs_holds_up_one_thread_of_the_door(silent_broker):
+    """The door has few threads, and needs them for large bodies."""
+    wakeup = LoopWakeup("some.task", Line(), interval=0.001)
+
+    async def scenario():
+        for _ in range(20):
+            wakeup.wake()
+            await asyncio.sleep(0.005)
+        told = list(silent_broker.asked)
+        silent_broker.lets_go.set()
+        while wakeup._planned and not wakeup._planned.done():
+            await asyncio.sleep(0.005)
+        return told
+
+    assert asyncio.run(scenario()) == ["some.task"]
+    assert silent_broker.asked == ["some.task"] * 2  # what was said meanwhile is said once
+
+
+@pytest.mark.spec("B11")
+def test_a_broker_that_hangs_holds_up_one_thread_of_a_process(silent_broker):
+    wakeup = Wakeup("some.task", interval=0.001)
+    for _ in range(20):
+        wakeup.wake()
+        time.sleep(0.005)
+    assert silent_broker.asked == ["some.task"]
+    silent_broker.lets_go.set()
+    wait_for(lambda: wakeup._planned is None, "it lets go")
+    assert silent_broker.asked == ["some.task"] * 2
+    wakeup.wake()
+    wait_for(lambda: len(silent_broker.asked) == 3, "the next one leaves as ever")

@@ -427,6 +427,7 @@ def test_the_request_of_okta_s_documentation():
     assert read("okta", headers, event) == {
         "event_type": "user.session.start",
         "severity": "INFO",
+        "idempotency_key": "f790999f-fe87-467a-9880-6982a583986c",
         "occurred_at": "2018-03-28T22:23:07.777Z",
         "title": "User login to Okta",
     }

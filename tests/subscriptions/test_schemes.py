@@ -10,6 +10,7 @@ import pytest
 import stripe
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from slack_sdk.signature import SignatureVerifier
 from standardwebhooks import WebhookVerificationError
 from svix.webhooks import Webhook as SvixWebhook
 
@@ -26,7 +27,7 @@ from tests import vendors
 
 BODY = '{"a": "ü", "b": 1.0}\n'.encode()
 PAIR = "standard_webhooks_ed25519"
-ALONE = ["timestamp_and_body", "github", "timestamped_body"]
+ALONE = ["timestamp_and_body", "slack", "github", "timestamped_body"]
 NODE = Path(sys.executable).with_name("node")
 
 
@@ -181,6 +182,46 @@ def test_octokit_verifies_it_and_nothing_else():
     assert [status for status, _ in vendors.answers("@octokit/webhooks-methods", secret, posts)] == [204, 401, 401]
 
 
+# Slack's style ------------------------------------------------------------------------------------
+
+
+def slack_believes(signed, body: bytes, secret: str) -> bool:
+    return SignatureVerifier(secret).is_valid_request(body, dict(signed.headers))
+
+
+@pytest.mark.spec("N5")
+def test_slack_s_library_verifies_the_newest_secret_and_nothing_else():
+    new, old = generate_secret("slack"), generate_secret("slack")
+    signed = sign_now("slack", [new, old])
+    assert signed.body == BODY
+    assert slack_believes(signed, BODY, new)
+    assert not slack_believes(signed, BODY, old)
+    assert not slack_believes(signed, BODY + b" ", new)
+
+
+@pytest.mark.parametrize("later", [-3600, 3600])
+def test_slack_s_library_refuses_what_was_signed_at_another_time(later):
+    secret = generate_secret("slack")
+    signed = sign("slack", [secret], message_id="m", timestamp=int(time.time()) + later, body=BODY)
+    assert not slack_believes(signed, BODY, secret)
+
+
+def test_the_vector_of_slack_s_documentation():
+    """ "Verifying requests from Slack"."""
+    body = (
+        b"token=xyzz0WbapA4vBCDEFasx0q6G&team_id=T1DC2JH3J&team_domain=testteamnow&channel_id=G8PSS9T3V"
+        b"&channel_name=foobar&user_id=U2CERLKJA&user_name=roadrunner&command=%2Fwebhook-collect&text="
+        b"&response_url=https%3A%2F%2Fhooks.slack.com%2Fcommands%2FT1DC2JH3J%2F397700885554%2F96rGlfmibIGlgcZRskXaIFfN"
+        b"&trigger_id=398738663015.47445629121.803a0bc887a14d10d2c447fce8b6703c"
+    )
+    secret = "8f742231b10e8888abcd99yyyzzz85a5"
+    signed = sign("slack", [secret], message_id="m", timestamp=1531420618, body=body)
+    assert signed.headers == (
+        ("X-Slack-Request-Timestamp", "1531420618"),
+        ("X-Slack-Signature", "v0=a2114d57b48eac39b9ad189dd8316235a7b4a8d21a10bd27519666489c69b503"),
+    )
+
+
 # X-<Prefix>-Signature -----------------------------------------------------------------------------
 
 
@@ -222,7 +263,7 @@ def test_a_prefix_that_makes_no_header_of_ours_is_refused(prefix):
 # Names of headers ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scheme", ["stripe", "github", "timestamped_body"])
+@pytest.mark.parametrize("scheme", ["stripe", "slack", "github", "timestamped_body"])
 @pytest.mark.parametrize(
     "name",
     ["", "X A", "X:A", "X-Ü", "a\r\nb", "Connection", "TE", "Host", "Content-Type", "webhook-id", "ce-id",
@@ -234,7 +275,7 @@ def test_a_name_that_no_header_of_a_person_may_have_is_refused(scheme, name):
     assert list(refusal.value.errors) == ["signature_header"]
 
 
-@pytest.mark.parametrize("scheme", ["stripe", "github", "timestamped_body"])
+@pytest.mark.parametrize("scheme", ["stripe", "slack", "github", "timestamped_body"])
 def test_the_signature_stands_in_the_header_that_was_chosen(scheme):
     options = clean_options(scheme, {"signature_header": "X-Acme-Proof"})
     body = b'{"a":1,"timestamp":0}'

@@ -25,6 +25,7 @@ BODIES = dict.fromkeys(SIGNING, STANDARD_BODY) | {
 OPTIONS = {
     "timestamp_and_body": {"prefix": "Acme"},
     "github": {"signature_header": "X-Acme-Hub"},
+    "slack": {"signature_header": "X-Acme-Proof", "timestamp_header": "X-Acme-Time"},
     "stripe": {"signature_header": "Acme-Signature"},
     "timestamped_body": {"signature_header": "X-A", "timestamp_header": "X-B", "id_header": "X-C"},
 }
@@ -160,7 +161,9 @@ def test_the_shell_snippet_agrees(scheme, tmp_path):
     assert [shell_answer(code, *case[:2], tmp_path) for case in cases] == [genuine for *_, genuine in cases]
 
 
-@pytest.mark.parametrize("scheme", ["standard_webhooks", "standard_webhooks_ed25519", "stripe", "timestamp_and_body"])
+@pytest.mark.parametrize(
+    "scheme", ["standard_webhooks", "standard_webhooks_ed25519", "stripe", "timestamp_and_body", "slack"]
+)
 def test_the_shell_snippet_runs_nothing_that_stands_in_a_header(scheme, tmp_path):
     """Bash would, in arithmetic: a[$(…)]. Signed as well, so that nothing stops it before."""
     secret, told = pair(scheme)

@@ -25,6 +25,7 @@ from django.core.management.base import BaseCommand, CommandError, SystemCheckEr
 from django.db import OperationalError
 
 from config.celery import app
+from config.checks import database_is_utf8
 from config.embedded import Embedded, EmbeddedError, make_var
 from config.supervisor import MARK, Child, Supervisor, end_orphans
 
@@ -79,6 +80,7 @@ class Command(BaseCommand):
     def prepare(self):
         """Everything that needs a started database, before the first request."""
         try:
+            refuse_another_encoding()
             call_command("migrate", interactive=False, verbosity=0)
         except OperationalError as error:
             raise CommandError(
@@ -120,6 +122,12 @@ def children(var: Path) -> list[Child]:
         Child("beat", [*celery, "beat", "--schedule", str(var / "beat"), "--pidfile", "",
                        "--loglevel", "warning"], environment),
     ]  # fmt: skip
+
+
+def refuse_another_encoding() -> None:
+    """Before anything is written: the check that all of them are part of comes after the migrations."""
+    for error in database_is_utf8(None, ["default"]):
+        raise CommandError(f"{error.msg}\n{error.hint}")
 
 
 def refuse_absent_broker() -> None:

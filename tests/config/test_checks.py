@@ -1,0 +1,49 @@
+"""A database that cannot hold every text is noticed before anything is kept in it."""
+
+import os
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from django.core.management import call_command
+from django.db import connection
+
+from tests.portal import free_port, manage
+
+
+@pytest.fixture(params=["LATIN1", "SQL_ASCII"])
+def another_encoding(request, settings):
+    """(encoding, DATABASE_URL) of an empty database beside the tests' own."""
+    name = f"portcullis_{request.param.lower()}"
+    database = settings.DATABASES["default"]
+    options = {key: database["OPTIONS"][key] for key in ("host", "port") if key in database["OPTIONS"]}
+    server = psycopg.conninfo.make_conninfo(
+        dbname="postgres", user=database["USER"], password=database["PASSWORD"],
+        host=database["HOST"] or options.get("host", ""), port=database["PORT"] or options.get("port", 5432),
+    )  # fmt: skip
+    with psycopg.connect(server, autocommit=True) as connected:
+        connected.execute(f"DROP DATABASE IF EXISTS {name}")
+        connected.execute(
+            f"CREATE DATABASE {name} ENCODING '{request.param}' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0"
+        )
+        yield request.param, name
+        connected.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_utf8_is_no_trouble(db):
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW server_encoding")
+        assert cursor.fetchone() == ("UTF8",)
+    call_command("check", databases=["default"])
+
+
+@pytest.mark.parametrize("command", [("serve", "--prepare"), ("check", "--database", "default"), ("migrate",)])
+def test_another_encoding_stops_the_start_with_a_sentence(another_encoding, command, tmp_path):
+    encoding, name = another_encoding
+    parts = urlsplit(os.environ["DATABASE_URL"])
+    url = urlunsplit(parts._replace(path=f"/{name}"))
+    refused = manage(*command, VAR=str(tmp_path), PORT=str(free_port()), DATABASE_URL=url)
+    assert refused.returncode != 0
+    assert f'The database "{name}" has the encoding {encoding}; Portcullis needs UTF8.' in refused.stderr
+    assert "ENCODING 'UTF8'" in refused.stderr
+    assert "Traceback" not in refused.stderr
