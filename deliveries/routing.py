@@ -93,8 +93,9 @@ def _matches(events: Iterable[Event]) -> Iterator[Delivery]:
         for subscription in ready[event.tenant_id]:
             try:
                 wanted = wants(subscription, event)
-            except ValueError as error:  # one that cannot be asked must not hold up everybody's events
-                logger.error("Subscription %s is not told of event %s: %s", subscription.pk, event.pk, error)
+            except Exception as error:  # one that cannot be asked must not hold up everybody's events
+                said = error if isinstance(error, ValueError) else type(error).__name__
+                logger.error("Subscription %s is not told of event %s: %s", subscription.pk, event.pk, said)
                 continue
             if wanted:
                 yield of_event(event, subscription)

@@ -15,7 +15,7 @@ from events.models import Severity
 from events.wakeup import ROUTE, wake_on_commit
 from subscriptions import verification
 from subscriptions.messages import CONFIRMATION_TYPE, TEST_TYPE
-from subscriptions.signing import SCHEMES, HeaderNames, Scheme, generate_secret, public_key
+from subscriptions.signing import SCHEMES, UNKNOWN_SCHEME, HeaderNames, Scheme, generate_secret, public_key
 from tenants.models import Tenant, TenantOwned, User
 from tenants.scope import ScopedManager
 from vault.credentials import Credential, CredentialQuerySet
@@ -306,12 +306,19 @@ class Subscription(TenantOwned):
 
     @property
     def scheme(self) -> Scheme:
-        return SCHEMES[self.signing]
+        """A list must not fail over one row: for one that the portal does not know nothing is signed or sent."""
+        return SCHEMES.get(self.signing, UNKNOWN_SCHEME)
+
+    @property
+    def chosen_options(self) -> dict[str, str]:
+        """The options of its scheme, with the defaults where nobody chose."""
+        stored = self.signing_options
+        return self.scheme.defaults() | (stored if isinstance(stored, dict) else {})
 
     @property
     def signing_headers(self) -> HeaderNames:
         """Where its messages carry id, timestamp and signature."""
-        return self.scheme.headers(self.signing_options)
+        return self.scheme.headers(self.chosen_options)
 
     def issue_secret(self) -> str:
         """Make a secret; what is returned is what the receiver verifies with.

@@ -107,7 +107,7 @@ class SubscriptionSerializer(serializers.ModelSerializer):
 
     @extend_schema_field(SigningOptionsSerializer)
     def get_signing_options(self, subscription):
-        return subscription.scheme.defaults() | subscription.signing_options
+        return subscription.chosen_options
 
     @extend_schema_field(SigningSecretSerializer(many=True))
     def get_secrets(self, subscription):

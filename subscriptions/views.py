@@ -51,7 +51,7 @@ def subscriptions(request: HttpRequest) -> HttpResponse:
     page = page_of(found.qs, request)
     context = {
         "page": page,
-        "rows": [(one, STATE_KIND[one.state]) for one in page.rows],
+        "rows": [(one, STATE_KIND.get(one.state, "bad")) for one in page.rows],
         "states": Subscription.State.choices,
         "active": any(request.GET.get(name) for name in found.filters),
     }
@@ -104,7 +104,7 @@ def subscription_edit(request: HttpRequest, pk) -> HttpResponse:
     context = _choices() | {
         "subscription": found,
         "scheme": scheme,
-        "options": _option_fields(scheme, scheme.defaults() | found.signing_options),
+        "options": _option_fields(scheme, found.chosen_options),
         "fitting_shapes": [(name, SHAPES[name].title) for name in scheme.shapes],
     }
     return render(request, "subscriptions/subscription_edit.html", context)

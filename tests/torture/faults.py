@@ -25,8 +25,9 @@ SHORT_LIFE = 11  # seconds: the supervisor gives up when one leader dies five ti
 MOST_SHORT_LIVES = 3
 CLOCK = os.path.join(os.path.dirname(__file__), "shifted")
 SHIFT = 600
-HOT_LINES = 10  # of log a second, and
+HOT_LINES = 5  # of log a second, and
 HOT_SHARE = 0.5  # of a processor: who needs more for a portal with nothing to do but poison, is in a loop
+LINES_A_POST = 3  # of log, while an event is looked at beside the poison
 
 
 class Torture:
@@ -76,7 +77,7 @@ class Torture:
                     raise
                 time.sleep(0.1)
 
-    # (a) Killed --------------------------------------------------------------------------------------------------
+    # (a) Killed ---------------------------------------------------------------------------------------------
 
     def kill(self, times: int, pause: float) -> None:
         """SIGKILL of web, worker and beat: of a leader, which the supervisor replaces, or of one of its processes."""
@@ -111,7 +112,7 @@ class Torture:
         short_lives[role] = short_lives[role] + 1 if is_young else 0
         return leader
 
-    # (b) PostgreSQL ----------------------------------------------------------------------------------------------
+    # (b) PostgreSQL -----------------------------------------------------------------------------------------
 
     def restart_database(self, times: int, pause: float) -> None:
         """SIGQUIT, as `pg_ctl -m immediate` sends it: no checkpoint, sessions cut off, recovery at the next start."""
@@ -125,7 +126,7 @@ class Torture:
                 self.fault(phase, "PostgreSQL restart", at)
                 time.sleep(self.chance.uniform(0.5, 1.5) * pause)
 
-    # (c) The broker ----------------------------------------------------------------------------------------------
+    # (c) The broker -----------------------------------------------------------------------------------------
 
     def lose_broker(self, broker: Pgmq | Redis | RabbitMQ, times: int, pause: float) -> None:
         with self.phase(f"{broker.name} lost empty × {times}") as phase:
@@ -135,7 +136,7 @@ class Torture:
                 self.fault(phase, f"{broker.name} lost", at, claims=False)
                 time.sleep(self.chance.uniform(0.5, 1.5) * pause)
 
-    # (d) A stalled worker ------------------------------------------------------------------------------------------
+    # (d) A stalled worker -----------------------------------------------------------------------------------
 
     def stall(self, times: int, meanwhile: Callable[[], None] | None = None) -> None:
         """SIGSTOP of a worker in the middle of its requests, SIGCONT when its leases have run out.
@@ -168,7 +169,7 @@ class Torture:
         self.late += late
         phase.notes.append(f"{late} late results were kept as attempts and changed nothing")
 
-    # (e) A clean stop ------------------------------------------------------------------------------------------------
+    # (e) A clean stop ---------------------------------------------------------------------------------------
 
     def stop_cleanly(self, broker: Redis | RabbitMQ | None = None) -> None:
         """SIGTERM of everything: what is under way is finished, nothing comes twice. Started again, as asked."""
@@ -185,7 +186,7 @@ class Torture:
             self.stage.portal.start()
             self.fault(phase, "SIGTERM", at, claims=False)
 
-    # (f) Poison ------------------------------------------------------------------------------------------------------
+    # (f) Poison ---------------------------------------------------------------------------------------------
 
     def poison(self, seconds: float) -> None:
         with self.phase(f"poison × {len(poison.KINDS)}") as phase:
@@ -198,7 +199,7 @@ class Torture:
             phase.problems += poison.unseen_pages(self.stage)
             rate = (self.stage.log_lines() - lines) / (time.monotonic() - begun)
             phase.notes.append(f"{rate:.1f} lines of log a second")
-            if rate > HOT_LINES:
+            if rate > LINES_A_POST * self.stage.rate:
                 phase.problems.append(f"{rate:.0f} lines of log a second: something goes round and round")
 
     def watch_poison_alone(self, seconds: float) -> None:
@@ -213,7 +214,7 @@ class Torture:
             phase.problems.append("the portal does not rest though only poison is left")
         phase.notes += poison.what_became_of_it(self.stage)
 
-    # (g) A wrong clock -------------------------------------------------------------------------------------------------
+    # (g) A wrong clock --------------------------------------------------------------------------------------
 
     def shift_clock(self, seconds: float) -> None:
         for shift in (SHIFT, -SHIFT):
@@ -223,7 +224,7 @@ class Torture:
                     self.fault(phase, "clock", at, claims=False)
                     time.sleep(seconds)
 
-    # The end -----------------------------------------------------------------------------------------------------------
+    # The end ------------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
         """The load ends; whatever can still arrive has time to."""

@@ -36,7 +36,7 @@ def copy(stage: Stage, table: str, where: str, **changes: Any) -> uuid.UUID:
     return identifier
 
 
-def insert(stage: Stage, table: str, **values: Any) -> None:
+def insert(stage: Stage, table: str, /, **values: Any) -> None:
     names = sql.SQL(", ").join(map(sql.Identifier, values))
     stage.query(
         sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(
@@ -61,11 +61,10 @@ def due(stage: Stage, delivery: uuid.UUID, subscription: str | uuid.UUID) -> Non
     )
 
 
-def broken_subscription(**changes: Any) -> Callable[[Stage], None]:
+def broken_subscription(name: str, **changes: Any) -> Callable[[Stage], None]:
     """A subscription that agreed, and broke since; and an event of a type of its own that it asked for."""
 
     def put(stage: Stage) -> None:
-        name = "_".join(changes)
         made = stage.subscribe(f"Poison: {name}", [f"poison.{name}"])
         stage.query(
             "UPDATE subscriptions_subscription SET state = 'idle', confirmed_at = now() WHERE id = %s", [made["id"]]
@@ -140,24 +139,24 @@ def broken_replay(stage: Stage) -> None:
 
 def broken_source(stage: Stage) -> None:
     """Its secret opens with no key: its senders are asked to come again, and nobody else is."""
-    source = stage.tenant.create_source("hmac")
+    source = stage.tenant.post("sources/", name="Poison: secret", auth={"method": "hmac"})
     stage.query("UPDATE sources_sourcecredential SET value = %s WHERE source_id = %s", [GARBAGE, source["id"]])
     call("POST", source["url"], b"{}", {source["auth"]["header"]: f"sha256={'0' * 64}"})
 
 
 KINDS: Mapping[str, Callable[[Stage], None]] = {
     "a payload that is not what it says": unreadable_event,
-    "a URL that does not open": broken_subscription(url=GARBAGE),
-    "headers that do not open": broken_subscription(headers=GARBAGE),
+    "a URL that does not open": broken_subscription("url", url=GARBAGE),
+    "headers that do not open": broken_subscription("headers", headers=GARBAGE),
     "a secret that does not open": broken_secret,
-    "an unknown scheme": broken_subscription(signing="sealing wax"),
-    "options of the scheme that are none": broken_subscription(signing_options=Jsonb([1])),
-    "an unknown policy": broken_subscription(policy="hope"),
-    "an unknown shape": broken_subscription(shape="sphere"),
-    "an unknown severity": broken_subscription(min_severity="grim"),
-    "an event type that is null": broken_subscription(event_types=[None]),
-    "an event type that is empty": broken_subscription(event_types=[""]),
-    "an unknown state": broken_subscription(state="dozing"),
+    "an unknown scheme": broken_subscription("scheme", signing="sealing wax"),
+    "options of the scheme that are none": broken_subscription("options", signing_options=Jsonb([1])),
+    "an unknown policy": broken_subscription("policy", policy="hope"),
+    "an unknown shape": broken_subscription("shape", shape="sphere"),
+    "an unknown severity": broken_subscription("severity", min_severity="grim"),
+    "an event type that is null": broken_subscription("null", event_types=[None]),
+    "an event type that is empty": broken_subscription("empty", event_types=[""]),
+    "an unknown state": broken_subscription("state", state="dozing"),
     "an unknown kind of delivery": unknown_kind_of_delivery,
     "a delivery of unknown shape and scheme": unknown_shape_of_delivery,
     "an outbox row of no delivery": lambda stage: due(stage, uuid7(), stage.subscription["id"]),
@@ -198,6 +197,8 @@ def what_became_of_it(stage: Stage) -> list[str]:
         for name, status, attempts, reason in stage.query(statement, {})
         if (name, status) != ("Ledger", "delivered")
     ]
-    bundles = [f"a bundle waits after {count} attempts" for [count] in stage.query("SELECT attempts FROM events_bundle")]
+    bundles = [
+        f"a bundle waits after {count} attempts" for [count] in stage.query("SELECT attempts FROM events_bundle")
+    ]
     replays = stage.query("SELECT state, failures FROM deliveries_replay")
     return [*deliveries, *bundles, *(f"a replay is {state} after {count} failures" for state, count in replays)]

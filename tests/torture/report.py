@@ -131,7 +131,9 @@ class Report:
             f"{row.duplicates:>12}{row.in_flight:>11}"
             f"{shown(percentile(row.recoveries, 0.5)):>14}{shown(percentile(row.recoveries, 0.99)):>8}"
         )
-        return "\n".join([line, *(f"      {note}" for note in phase.notes), *(f"      FAILED: {it}" for it in phase.problems)])
+        return "\n".join(
+            [line, *(f"      {note}" for note in phase.notes), *(f"      FAILED: {it}" for it in phase.problems)]
+        )
 
     def problems(self) -> list[str]:
         found = [f"{phase.name}: {problem}" for phase in self.phases for problem in phase.problems]

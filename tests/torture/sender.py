@@ -10,6 +10,7 @@ careful ones still have PATIENCE seconds. Last it prints how often each status c
 """
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import json
@@ -20,7 +21,7 @@ from collections import Counter
 from typing import BinaryIO, NamedTuple
 
 ANSWER_SECONDS = 10.0
-PAUSE = 0.2
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 2.0
 PATIENCE = 30.0
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -58,13 +59,11 @@ class Sender:
                 post.cancel()
 
     async def rest(self, seconds: float) -> None:
-        try:
+        with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.stopping.wait(), max(seconds, 0))
-        except TimeoutError:
-            pass
 
     async def post(self, number: int) -> None:
-        careful = number % 2 == 0
+        careful, pause = number % 2 == 0, FIRST_PAUSE
         while True:
             try:
                 status = await asyncio.wait_for(self.exchange(self.request(number, careful)), ANSWER_SECONDS)
@@ -75,7 +74,8 @@ class Sender:
                 self.acked.write(f"{time.time():.4f} {number}\n".encode())
             if status == 202 or not careful:
                 return
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
 
     def request(self, number: int, careful: bool) -> bytes:
         body = json.dumps({"type": "order.created", "n": number}).encode()

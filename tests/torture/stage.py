@@ -149,11 +149,14 @@ class Stage:
         }
 
     def unfinished(self) -> dict[str, int]:
-        """What still waits though it could go on: nothing of it belongs to a poisoned subscription."""
+        """What still waits though it could go on: of the outbox only what is not poisoned."""
         statement = (
             "SELECT (SELECT count(*) FROM events_inbox),"
             " (SELECT count(*) FROM subscriptions_notice WHERE routed_at IS NULL),"
-            " (SELECT count(*) FROM deliveries_outbox WHERE subscription_id = %s)"
+            " (SELECT count(*) FROM deliveries_outbox AS outbox"
+            " JOIN deliveries_delivery AS delivery ON delivery.id = outbox.delivery_id"
+            " WHERE delivery.subscription_id = %s AND delivery.kind = 'event' AND delivery.shape = 'raw'"
+            " AND delivery.event_type = 'order.created')"
         )
         [counts] = self.query(statement, [self.subscription["id"]])
         return {name: count for name, count in zip(("inbox", "notices", "outbox"), counts, strict=True) if count}

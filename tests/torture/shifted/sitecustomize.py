@@ -8,6 +8,7 @@ Ids carry the time too, and are made by code that asks the system: it is told th
 import datetime
 import os
 import time
+import uuid
 
 from uuid_utils import compat
 
@@ -51,8 +52,8 @@ datetime.date = ShiftedDate
 
 
 def shifted_uuid7():
-    seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-    return real_uuid7(timestamp=seconds, nanos=nanoseconds)
+    """The first 48 bits are milliseconds."""
+    return uuid.UUID(int=real_uuid7().int + (int(SHIFT * 1000) << 80))
 
 
 compat.uuid7 = shifted_uuid7
