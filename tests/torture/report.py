@@ -103,17 +103,13 @@ class Report:
         first: dict[int, float] = {}
         for at, number, _, _ in arrivals:
             first.setdefault(number, at)
-        told = sorted((at, first[number]) for number, at in acks.items() if number in first)
-        acked_at = [at for at, _ in told]
-        # soonest[i]: the first arrival among those acknowledged from the i-th on.
-        soonest = [arrived for _, arrived in told]
-        for index in range(len(soonest) - 2, -1, -1):
-            soonest[index] = min(soonest[index], soonest[index + 1])
+        told = [(at, first[number]) for number, at in acks.items() if number in first]
         for row, phase in zip(self.rows, self.phases, strict=True):
             for fault in phase.faults:
-                index = bisect_left(acked_at, fault.at)
-                if index < len(soonest):
-                    row.recoveries.append(soonest[index] - fault.at)
+                # What a post kept before its answer was lost may have arrived before it was acknowledged.
+                after = [arrived for at, arrived in told if at >= fault.at and arrived >= fault.at]
+                if after:
+                    row.recoveries.append(min(after) - fault.at)
 
     # In words and as an object ---------------------------------------------------------------------------------------
 
