@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: serve demo test check bench-intake attack-intake lock screenshots format clean
+.PHONY: serve demo test check bench-intake attack-intake torture lock screenshots format clean
 
 serve: .venv/.installed
 	@exec $(BIN)/python manage.py serve
@@ -33,6 +33,9 @@ bench-intake: .venv/.installed-dev
 
 attack-intake: .venv/.installed-dev
 	@$(BIN)/python -m tests.attack
+
+torture: .venv/.installed-dev
+	@$(BIN)/python -m tests.torture
 
 format: .venv/.installed-dev
 	@$(BIN)/ruff check --fix .

@@ -103,8 +103,9 @@ def _matches(events: Iterable[Event]) -> Iterator[tuple[Event, Subscription]]:
         for subscription in ready[event.tenant_id]:
             try:
                 wanted = wants(subscription, event)
-            except ValueError as error:  # one that cannot be asked must not hold up everybody's events
-                logger.error("Subscription %s is not told of event %s: %s", subscription.pk, event.pk, error)
+            except Exception as error:  # one that cannot be asked must not hold up everybody's events
+                said = error if isinstance(error, ValueError) else type(error).__name__
+                logger.error("Subscription %s is not told of event %s: %s", subscription.pk, event.pk, said)
                 continue
             if wanted:
                 yield event, subscription

@@ -117,6 +117,7 @@ class Door:
         self._open = False
         self._starting: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._logged_at = float("-inf")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"].startswith(PREFIX):
@@ -272,12 +273,18 @@ class Door:
             return AWAY
         return True
 
+    def _log_outage(self, error: Exception) -> None:
+        """At most once a second: while the database is away every request comes here, and senders try again."""
+        if time.monotonic() - self._logged_at >= 1:
+            self._logged_at = time.monotonic()
+            logger.error("A source could not be looked up, and its sender was answered 503: %s", in_short(error))
+
     async def _receive(self, arrival: Arrival) -> Answer:
         """`Intake.receive` for many at once. Never raises for what the request holds, nor for an absent database."""
         try:
             doorway = self.registry.known(arrival.ingest_key) or await self.registry.find(arrival.ingest_key)
         except (DatabaseFailure, psycopg.Error, OSError, TimeoutError) as error:
-            logger.error("A source could not be looked up, and its sender was answered 503: %s", in_short(error))
+            self._log_outage(error)
             return AWAY
         if doorway is None:
             return unknown(arrival, self.max_bytes)

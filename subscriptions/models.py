@@ -20,7 +20,7 @@ from subscriptions.failing import Failing
 from subscriptions.failing_mail import FailingMail
 from subscriptions.messages import CHALLENGE_TYPE, CONFIRMATION_TYPE, TEST_TYPE
 from subscriptions.receiver_auth import ReceiverAuth
-from subscriptions.signing import SCHEMES, HeaderNames, Scheme, generate_secret, public_key
+from subscriptions.signing import SCHEMES, UNKNOWN_SCHEME, HeaderNames, Scheme, generate_secret, public_key
 from tenants.models import Tenant, TenantOwned, User
 from tenants.scope import ScopedManager
 from vault.credentials import Credential, CredentialQuerySet
@@ -483,12 +483,19 @@ class Subscription(TenantOwned):
 
     @property
     def scheme(self) -> Scheme:
-        return SCHEMES[self.signing]
+        """A list must not fail over one row: for one that the portal does not know nothing is signed or sent."""
+        return SCHEMES.get(self.signing, UNKNOWN_SCHEME)
+
+    @property
+    def chosen_options(self) -> dict[str, str]:
+        """The options of its scheme, with the defaults where nobody chose."""
+        stored = self.signing_options
+        return self.scheme.defaults() | (stored if isinstance(stored, dict) else {})
 
     @property
     def signing_headers(self) -> HeaderNames:
         """Where its messages carry id, timestamp and signature."""
-        return self.scheme.headers(self.signing_options)
+        return self.scheme.headers(self.chosen_options)
 
     def issue_secret(self) -> str:
         """Make a secret; what is returned is what the receiver verifies with.

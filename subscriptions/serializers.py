@@ -180,7 +180,7 @@ class SubscriptionSerializer(serializers.ModelSerializer):
 
     @extend_schema_field(SigningOptionsSerializer)
     def get_signing_options(self, subscription):
-        return subscription.scheme.defaults() | subscription.signing_options
+        return subscription.chosen_options
 
     def get_failing_since(self, subscription) -> datetime | None:
         return subscription.trouble and subscription.trouble.since

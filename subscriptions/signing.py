@@ -215,6 +215,9 @@ SCHEMES: Mapping[str, Scheme] = MappingProxyType(
     }
 )
 
+# What a row names that this portal does not know: another version's, or a damaged one. Nothing can be sent for it.
+UNKNOWN_SCHEME = Scheme("", "Unknown", "The portal does not know this way of signing, and sends nothing.", key="none")
+
 
 def clean_options(scheme: str, options: Mapping[str, str]) -> dict[str, str]:
     """All options of the scheme, those that are not given at their defaults; raises OptionsRefused."""

@@ -76,7 +76,7 @@ def subscriptions(request: HttpRequest) -> HttpResponse:
     page = page_of(found.qs, request)
     context = {
         "page": page,
-        "rows": [(one, STATE_KIND[one.state]) for one in page.rows],
+        "rows": [(one, STATE_KIND.get(one.state, "bad")) for one in page.rows],
         "states": Subscription.State.choices,
         "active": any(request.GET.get(name) for name in found.filters),
     }
@@ -133,7 +133,7 @@ def subscription_edit(request: HttpRequest, pk) -> HttpResponse:
     context = _choices(request, found) | {
         "subscription": found,
         "scheme": scheme,
-        "options": _option_fields(scheme, scheme.defaults() | found.signing_options),
+        "options": _option_fields(scheme, found.chosen_options),
         **_auth_of(found),
         "fitting_shapes": [(name, SHAPES[name].title) for name in scheme.shapes],
         "written_delays": ", ".join(schedules.written(found.delays or ())),

@@ -181,3 +181,14 @@ def wait_until(done, seconds: float = 20) -> None:
     pause = threading.Event()
     while not done() and timezone.now() < end:
         pause.wait(0.05)
+
+
+def test_a_subscription_whose_choice_makes_no_sense_does_not_stop_the_routing(subscribe, happen, deliver):
+    """Found by the torture: nothing of any tenant was routed any more, as fast as the processor could fail."""
+    broken, _ = subscribe(name="broken")
+    with system_scope(), connection.cursor() as cursor:
+        cursor.execute("UPDATE subscriptions_subscription SET event_types = %s WHERE id = %s", [[None], broken.pk])
+    subscribe(name="sound")
+    happen()
+    deliver()
+    assert statuses() == {"sound": "delivered"}

@@ -3,12 +3,17 @@
 import asyncio
 import gzip
 import json
+import time
+from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 from django.conf import settings
+from django.db import OperationalError
 from django.test import Client
 
 from config.asgi import application
+from events.arrivals import Arrival
 from events.bounds import BoundedBody
 from events.door import Door
 from events.door_api import wsgi_headers
@@ -194,3 +199,21 @@ def test_neither_session_nor_csrf_is_asked_for(source, cast):
 def test_cgi_variables_become_headers_again():
     meta = {"HTTP_X_SIG": "a", "CONTENT_TYPE": "text/plain", "CONTENT_LENGTH": "", "REMOTE_ADDR": "::1"}
     assert wsgi_headers(meta) == ((b"x-sig", b"a"), (b"content-type", b"text/plain"))
+
+
+def test_an_outage_does_not_fill_the_log_with_a_line_for_each_request(monkeypatch, caplog):
+    """Found by the torture: senders that try again wrote thousands of lines in three seconds."""
+    door = Door(application.app, settings.INGEST_MAX_BYTES, wake=lambda: None)
+
+    async def away(key):
+        raise OperationalError("no connection")
+
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+    arrival = Arrival("POST", "AbC", None, (), b"{}", "192.0.2.7", datetime.now(UTC))
+
+    async def knock_often():
+        monkeypatch.setattr(door, "registry", SimpleNamespace(known=lambda key: None, find=away), raising=False)
+        return [(await door._receive(arrival)).status for _ in range(20)]
+
+    assert asyncio.run(knock_often()) == [503] * 20
+    assert len([record for record in caplog.records if record.name == "events.door"]) == 1

@@ -1,0 +1,202 @@
+"""Where the torture plays: a portal of its own as `manage.py serve` runs it, a ledger, a sender, and a way to look.
+
+What is looked at in the database is read as its superuser: who judges the portal does not ask the portal.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
+import psycopg
+
+from config.embedded import Embedded
+from tests.portal import ROOT, Portal, Tenant, call, clean_environment, wait_for
+
+LEASE = 20  # seconds, the shortest: what a dead worker held comes again after so long
+WORKER = (
+    sys.executable, "-m", "celery", "--app", "config", "--quiet", "worker", "--concurrency", "2",
+    "--optimization", "fair", "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "warning",
+)  # fmt: skip
+ROLES = {"web": "gunicorn", "worker": "worker", "beat": "beat"}  # a word of each one's command
+
+
+class Stage:
+    """`acks` and `arrivals` are what sender and ledger wrote. `poisoned` are subscriptions that can never be told."""
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+        self.portal = Portal(DELIVERY_LEASE_SECONDS=str(LEASE), LOG_LEVEL="INFO")
+        self.folder = self.portal.folder
+        self.embedded = Embedded(self.portal.var)
+        self.acked_file, self.ledger_file = self.folder / "acked", self.folder / "ledger"
+        self.links_file = self.folder / "links"
+        self.helpers: list[subprocess.Popen] = []
+        self.statuses: dict[str, int] = {}
+
+    def __enter__(self) -> "Stage":
+        try:
+            self.portal.start()
+            self._set_up()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for helper in self.helpers:
+            helper.kill()
+            helper.wait()
+        self.portal.__exit__()
+
+    def _set_up(self) -> None:
+        self.tenant: Tenant = self.portal.create_tenant("Torture")
+        for file in (self.acked_file, self.ledger_file, self.links_file):
+            file.touch()
+        ledger = self._start("tests.torture.ledger", str(self.ledger_file), str(self.links_file))
+        self.receiver = f"http://127.0.0.1:{int(ledger.stdout.readline())}/hook"
+        self.subscription = self.subscribe("Ledger", ["*"])
+        link = wait_for(self.links_file.read_text, "the confirmation link arrives").split()[-1]
+        assert call("GET", link).status == 200
+        source = self.tenant.create_source("hmac")
+        wanted = {
+            "address": ["127.0.0.1", self.portal.port], "path": urlsplit(source["url"]).path,
+            "header": source["auth"]["header"], "secret": source["secret"], "rate": self.rate,
+            "file": str(self.acked_file),
+        }  # fmt: skip
+        self.sender = self._start("tests.torture.sender", json.dumps(wanted))
+
+    def subscribe(self, name: str, event_types: list[str], **fields: object) -> dict:
+        return self.tenant.post(
+            "subscriptions/", name=name, url=self.receiver, shape="raw", event_types=event_types, **fields
+        )
+
+    def _start(self, module: str, *arguments: str) -> subprocess.Popen:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments], cwd=ROOT, env=clean_environment(), stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self.helpers.append(process)
+        return process
+
+    def stop_sending(self) -> None:
+        self.sender.terminate()
+        said, _ = self.sender.communicate(timeout=60)
+        self.statuses = json.loads(said)
+
+    # The portal's processes ------------------------------------------------------------------------------------------
+
+    def leader(self, role: str) -> psutil.Process | None:
+        """The process that the supervisor started for a role; None while there is none."""
+        for process in children(self.portal.process.pid):
+            if ROLES[role] in words(process):
+                return process
+        return None
+
+    @contextlib.contextmanager
+    def another_worker(self, **environment: str) -> Iterator[subprocess.Popen]:
+        """A second worker beside the supervised one, as a second machine would run it."""
+        settings = clean_environment(**self.portal.settings, **environment)
+        with (self.folder / "worker.log").open("ab") as log:
+            worker = subprocess.Popen(
+                WORKER, cwd=ROOT, env=settings, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        try:
+            wait_for(lambda: len(children(worker.pid)) >= 2, "the second worker has its processes", 60)
+            time.sleep(1)
+            yield worker
+            worker.terminate()
+            worker.wait(40)
+        finally:
+            kill_group(worker)
+
+    # What there is ---------------------------------------------------------------------------------------------------
+
+    def acks(self) -> dict[int, float]:
+        """When each number was acknowledged."""
+        return {int(number): float(at) for at, number in (line.split() for line in whole_lines(self.acked_file))}
+
+    def arrivals(self) -> list[tuple[float, int, str, int]]:
+        """Every numbered message as (time, number, webhook-id, webhook-timestamp), in the order they came."""
+        rows = (line.split() for line in whole_lines(self.ledger_file))
+        return [(float(at), int(number), message, int(signed)) for at, number, message, signed in rows if number != "-"]
+
+    def arrived(self) -> set[int]:
+        return {number for _, number, _, _ in self.arrivals()}
+
+    def query(self, statement: str, parameters: Mapping[str, Any] | list[Any] | None = None) -> list[tuple]:
+        """Read or change the portal's database, past everything that guards it. OperationalError while it is away."""
+        with psycopg.connect(self.embedded.superuser_conninfo("portcullis"), autocommit=True) as connection:
+            cursor = connection.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def under_way(self) -> set[str]:
+        """Ids of the messages that somebody has claimed. A dead worker's claims stand until its lease ends."""
+        return {
+            row[0]
+            for row in self.query(
+                "SELECT delivery.message_id FROM deliveries_outbox AS outbox"
+                " JOIN deliveries_delivery AS delivery ON delivery.id = outbox.delivery_id"
+                " WHERE outbox.lease_token IS NOT NULL AND outbox.due_at > clock_timestamp()"
+            )
+        }
+
+    def unfinished(self) -> dict[str, int]:
+        """What still waits though it could go on: of the outbox only what is not poisoned."""
+        statement = (
+            "SELECT (SELECT count(*) FROM events_inbox),"
+            " (SELECT count(*) FROM subscriptions_notice WHERE routed_at IS NULL),"
+            " (SELECT count(*) FROM deliveries_outbox AS outbox"
+            " JOIN deliveries_delivery AS delivery ON delivery.id = outbox.delivery_id"
+            " WHERE delivery.subscription_id = %s AND delivery.kind = 'event' AND delivery.shape = 'raw'"
+            " AND delivery.event_type = 'order.created')"
+        )
+        [counts] = self.query(statement, [self.subscription["id"]])
+        return {name: count for name, count in zip(("inbox", "notices", "outbox"), counts, strict=True) if count}
+
+    def late_attempts(self) -> int:
+        return self.query("SELECT count(*) FROM deliveries_attempt WHERE outcome = 'late'")[0][0]
+
+    def seconds_of_work(self) -> float:
+        """Of all the portal's processes so far, PostgreSQL's left out."""
+        total = 0.0
+        for process in self.portal.processes():
+            with contextlib.suppress(psutil.Error):
+                if process.name() != "postgres":
+                    spent = process.cpu_times()
+                    total += spent.user + spent.system
+        return total
+
+    def log_lines(self) -> int:
+        return self.portal.log().count("\n")
+
+
+def whole_lines(file: Path) -> list[str]:
+    """Without a last one that is just being written."""
+    return file.read_text().rpartition("\n")[0].splitlines()
+
+
+def children(pid: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(pid).children()
+    except psutil.NoSuchProcess:
+        return []
+
+
+def words(process: psutil.Process) -> list[str]:
+    with contextlib.suppress(psutil.Error):
+        return process.cmdline()
+    return []
+
+
+def kill_group(process: subprocess.Popen) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, 9)
+    process.wait()
