@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-.PHONY: serve demo test check bench-intake attack-intake torture lock screenshots format clean
+.PHONY: serve demo test check bench-intake bench-delivery attack-intake torture lock screenshots format clean
 
 serve: .venv/.installed
 	@exec $(BIN)/python manage.py serve
@@ -30,6 +30,9 @@ check: .venv/.installed-dev
 
 bench-intake: .venv/.installed-dev
 	@$(BIN)/python -m bench.intake
+
+bench-delivery: .venv/.installed-dev
+	@$(BIN)/python -m bench.delivery
 
 attack-intake: .venv/.installed-dev
 	@$(BIN)/python -m tests.attack

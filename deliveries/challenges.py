@@ -9,49 +9,55 @@ A challenge is a delivery like any other, made of a notice, so every attempt at 
 3. An answer counts only while its notice is the one that the subscription waits for.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import replace
 from datetime import timedelta
-from uuid import UUID
+from typing import TYPE_CHECKING
 
 from django.utils import timezone
 
 from deliveries import outbox
 from deliveries.models import Delivery
-from deliveries.outbox import Claim
 from egress.client import Outcome
 from events.wakeup import DISPATCH, wake_on_commit
 from subscriptions.challenges import Failure, delay_after, failure_of
 from subscriptions.models import Notice, Subscription
 from subscriptions.policies import Decision
 
+if TYPE_CHECKING:
+    from deliveries.sending import Sending
+
 HELD = timedelta(minutes=10)
 HELD_REASON = "It waits until the receiver has answered a challenge."
 MASK = "••••"
 
 
-def hold(claimed: Iterable[tuple[Claim, Delivery]]) -> set[UUID]:
-    """Give back what may not leave before a challenge is answered, and ask. Returns the deliveries that are held."""
-    waiting = [
-        (claim, delivery)
-        for claim, delivery in claimed
-        if delivery.kind != Delivery.Kind.CHALLENGE and delivery.subscription.needs_challenge()
-    ]
+def may_be_held(sending: "Sending") -> bool:
+    return sending.delivery.kind != Delivery.Kind.CHALLENGE and sending.subscription.needs_challenge()
+
+
+def hold(sendings: "Sequence[Sending]") -> "list[Sending]":
+    """Give back what may not leave before a challenge is answered, and ask. Returns those that may.
+
+    In the caller's transaction.
+    """
+    waiting = [sending for sending in sendings if may_be_held(sending)]
     if not waiting:
-        return set()
+        return list(sendings)
     # Locked, and looked at once more: an answer that is just being written lets go only of what is held already.
-    of = {delivery.subscription_id for _, delivery in waiting}
+    of = {sending.claim.subscription_id for sending in waiting}
     locked = Subscription.objects.filter(pk__in=of).order_by("pk").select_for_update(no_key=True)
     unproven = {one.pk: one for one in locked if one.needs_challenge()}
-    held = [(claim, delivery) for claim, delivery in waiting if delivery.subscription_id in unproven]
-    for delivery_id, due_at in outbox.hold([claim for claim, _ in held], HELD).items():
+    held = [sending for sending in waiting if sending.claim.subscription_id in unproven]
+    for delivery_id, due_at in outbox.hold([sending.claim for sending in held], HELD).items():
         pending = Delivery.objects.filter(pk=delivery_id, status=Delivery.Status.PENDING)
         pending.update(reason=HELD_REASON, next_attempt_at=due_at)
     for subscription in unproven.values():
         if subscription.state == Subscription.State.IDLE and not _is_under_way(subscription):
             subscription.ask_challenge(timezone.now())
-    return {delivery.pk for _, delivery in held}
+    kept_back = {sending.claim.delivery_id for sending in held}
+    return [sending for sending in sendings if sending.claim.delivery_id not in kept_back]
 
 
 def _is_under_way(subscription: Subscription) -> bool:
@@ -63,48 +69,51 @@ def _is_under_way(subscription: Subscription) -> bool:
     )
 
 
-def decide(delivery: Delivery, attempt: int, outcome: Outcome, usual: Decision) -> Decision:
+def decide(sending: "Sending", usual: Decision) -> Decision:
     """What an attempt at a challenge means. Of what the policy makes of it only disabling counts."""
-    failure = _failure(delivery, outcome)
+    failure = _failure(sending)
     if failure is None:
         return Decision("delivered", None, "The receiver answered the challenge.")
     if usual.kind == "disable":
         return usual
+    attempt = sending.claim.attempt
     delay = delay_after(attempt)
     if delay is None:
         return Decision("dead", None, f"{failure.sentence} ({failure.code}). That was the last of {attempt} attempts.")
     return Decision("retry", delay, f"{failure.sentence} ({failure.code}).")
 
 
-def settle(answered: Iterable[tuple[Delivery, Outcome, Decision]]) -> None:
+def settle(answered: "Iterable[tuple[Sending, Decision]]") -> None:
     """Tell the subscriptions what came of their challenges, and let go of what waited. In the results' transaction."""
-    challenged = [one for one in answered if one[0].kind == Delivery.Kind.CHALLENGE]
-    for delivery, outcome, decision in sorted(challenged, key=lambda one: one[0].subscription_id):
+    challenged = [one for one in answered if one[0].delivery.kind == Delivery.Kind.CHALLENGE]
+    for sending, decision in sorted(challenged, key=lambda one: one[0].claim.subscription_id):
         # A copy: it is refreshed, and if this transaction fails the next try must find it as it was loaded.
-        subscription = copy(delivery.subscription)
-        failure = _failure(delivery, outcome)
+        subscription, notice_id = copy(sending.subscription), sending.delivery.notice_id
+        failure = _failure(sending)
         if failure is None:
-            ended = subscription.pass_challenge(delivery.notice_id)
+            ended = subscription.pass_challenge(notice_id)
         else:
             is_last = decision.kind != "retry"
-            ended = subscription.fail_challenge(delivery.notice_id, failure, is_last=is_last) and is_last
+            ended = subscription.fail_challenge(notice_id, failure, is_last=is_last) and is_last
         # After the last failure too: what waited is cancelled where the subscription is disabled now.
-        if ended and outbox.release(delivery.subscription_id):
+        if ended and outbox.release(subscription.pk):
             wake_on_commit(DISPATCH)
 
 
-def without_value(delivery: Delivery, outcome: Outcome) -> Outcome:
+def without_value(sending: "Sending") -> Outcome:
     """The answer as the log may show it: it can hold the value of a challenge that is tried again."""
-    if delivery.kind != Delivery.Kind.CHALLENGE:
+    outcome = sending.outcome
+    if sending.delivery.kind != Delivery.Kind.CHALLENGE:
         return outcome
-    value = delivery.notice.payload["challenge"]
+    value = sending.about.payload["challenge"]
     headers = tuple((name.replace(value, MASK), text.replace(value, MASK)) for name, text in outcome.headers)
     return replace(outcome, headers=headers, body=outcome.body.replace(value.encode(), MASK.encode()))
 
 
-def _failure(delivery: Delivery, outcome: Outcome) -> Failure | None:
+def _failure(sending: "Sending") -> Failure | None:
+    outcome = sending.outcome
     return failure_of(
-        delivery.notice.payload["challenge"],
+        sending.about.payload["challenge"],
         status=outcome.status,
         error=outcome.error,
         answer=outcome.body,

@@ -6,203 +6,286 @@
 2. The subscription is read after the claim: one that was disabled, deleted or changed meanwhile gets nothing.
 3. Results are written where the lease still holds. A late one is kept as an attempt, because it was one, and
    changes nothing else.
+4. Nobody can take all places: `fairness` says whose turn it is.
 
-One Dispatcher a process: a thread that talks to PostgreSQL, and an event loop beside it that talks to receivers.
-A task only wakes it, so a slow receiver never occupies a Celery worker.
+One Dispatcher a process: a thread with one event loop, which talks to PostgreSQL over two connections of its own and
+to receivers. A task only wakes it, so a slow receiver never occupies a Celery worker. What is rare and wants the
+models' verbs is done in a second thread meanwhile.
 """
 
 import asyncio
+import contextlib
 import logging
-import queue
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import CancelledError, Future
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
 
 import uvloop
 from django.conf import settings
-from django.db import close_old_connections, connection
-from django.db.utils import InterfaceError, OperationalError
+from django.db import connection
 
-from deliveries import outbox
-from deliveries.results import record
-from deliveries.sending import Prepared, Sending, load, prepare, why_unsendable
+from deliveries import lines, results
+from deliveries.endpoints import Endpoints
+from deliveries.fairness import Others, Places
+from deliveries.lines import Here, Line, at_once
+from deliveries.outbox import Claim, Claiming
+from deliveries.results import Decided, decide
+from deliveries.sending import Sending, admit, cancelling, may_have_to_wait, prepare, reading, why_unsendable
 from egress.authentication import authenticated_post
 from egress.client import Client, Outcome
 from egress.guard import Guard
 from subscriptions.verification import portal_guard
-from tenants.scope import system_scope
+from vault.credentials import TOUCH_INTERVAL
 
-IN_FLIGHT = 256
-BATCH = 200
-FLUSH_SECONDS = 0.005
-IDLE_CLAIM_SECONDS = 1.0
+BATCH = 200  # results of one transaction
+FLUSH_SECONDS = 0.003
 RECOVERY_SECONDS = 1.0
 USER_AGENT = "Portcullis"
+MANY = 10_000
 
 logger = logging.getLogger(__name__)
-
-
-class Network:
-    """An event loop in a thread of its own with one HTTP client: the process's only way out."""
-
-    def __init__(self, guard: Guard, proxy: str = "") -> None:
-        self._loop = uvloop.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="egress", daemon=True)
-        self._thread.start()
-        self._client = Client(guard, limit=IN_FLIGHT, per_host_limit=IN_FLIGHT, user_agent=USER_AGENT, proxy=proxy)
-        asyncio.run_coroutine_threadsafe(self._client.__aenter__(), self._loop).result()
-
-    def post(self, prepared: Prepared) -> "Future[Outcome]":
-        sending = authenticated_post(self._client, prepared.request, prepared.auth)
-        return asyncio.run_coroutine_threadsafe(sending, self._loop)
-
-    def close(self) -> None:
-        asyncio.run_coroutine_threadsafe(self._client.__aexit__(None, None, None), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
 
 
 class Dispatcher:
     """Drains the outbox.
 
-    `wake()` is for tasks; `drain()` runs in the caller's thread until nothing is due or in flight.
+    `wake()` is for tasks; `drain()` runs in the caller's thread, on Django's connection, until nothing is due or in
+    flight. One of the two, not both.
     """
 
     def __init__(self, guard: Guard | None = None) -> None:
         self._guard = guard
-        self._network: Network | None = None
-        self._done: queue.SimpleQueue[Sending] = queue.SimpleQueue()
-        self._in_flight = 0
-        self._woken = threading.Event()
-        self._stopping = threading.Event()
+        self._places = Places()
+        self._claiming = Claiming()
+        self._endpoints = Endpoints()
+        self._done: deque[Sending] = deque()
+        self._used: dict[UUID, float] = {}
+        self._client: Client | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._news = asyncio.Event()  # something may be due, or a place is free
+        self._answered = asyncio.Event()
+        self._stopping = False
         self._start_lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
+    # For tasks: a thread of its own --------------------------------------------------------------
+
     def wake(self) -> None:
         """Something may be due. Starts the thread if need be; returns at once."""
-        self._woken.set()
         with self._start_lock:
-            if not (self._thread and self._thread.is_alive()) and not self._stopping.is_set():
-                self._thread = threading.Thread(target=self._run, name="dispatch", daemon=True)
+            if not (self._thread and self._thread.is_alive()) and not self._stopping:
+                self._loop = uvloop.new_event_loop()
+                self._news, self._answered = asyncio.Event(), asyncio.Event()
+                self._thread = threading.Thread(target=self._run, args=(self._loop,), name="dispatch", daemon=True)
                 self._thread.start()
+        self._tell(self._news)
 
     def stop(self, timeout: float) -> None:
         """Claim nothing more, write what comes back within `timeout` seconds. The lease takes care of the rest."""
-        self._stopping.set()
-        self._woken.set()
+        self._stopping = True
+        self._tell(self._news)
+        self._tell(self._answered)
         if self._thread is not None:
             self._thread.join(timeout)
 
-    def drain(self) -> int:
-        """Send everything due now, and what becomes due meanwhile. Returns the number of requests made."""
-        made, claim_at = 0, 0.0
-        while not self._done.empty():  # left by a stumble: written before the lease's end lets us claim it again
-            self._write(self._collect())
+    def _tell(self, event: asyncio.Event) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(event.set)
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_until_complete(self._serve())
+        finally:
+            loop.close()
+
+    async def _serve(self) -> None:
+        with ThreadPoolExecutor(1, thread_name_prefix="deliveries") as aside:
+            async with self._new_client() as self._client:
+                recording = asyncio.create_task(self._for_ever(self._record_or_wait, Line(aside)))
+                # A claim that the server forgets when it crashes loses nothing: what it leased is due again.
+                await self._for_ever(self._claim_or_wait, Line(aside, durable=False))
+                self._answered.set()
+                await recording
+            aside.submit(lambda: connection.close())  # that thread's
+
+    async def _for_ever(self, step: Callable[[Line], Awaitable[bool]], line: Line) -> None:
+        """`step` again and again, whatever happens, until it says that it is done."""
         while True:
-            now = time.monotonic()
-            room = min(BATCH, IN_FLIGHT - self._in_flight)
-            if room > 0 and not self._stopping.is_set() and (now >= claim_at or self._woken.is_set()):
-                self._woken.clear()
-                claimed = self._claim_and_send(room)
-                # A full batch says that more is waiting; else look again when woken, or in a while.
-                claim_at = now if claimed == room else now + IDLE_CLAIM_SECONDS
-                made += claimed
-            if not self._in_flight:
-                if claim_at <= now and not self._stopping.is_set():
-                    continue
-                return made
-            self._write(self._collect())
-
-    def close(self) -> None:
-        if self._network is not None:
-            self._network.close()
-            self._network = None
-
-    def _run(self) -> None:
-        while not self._stopping.is_set() or self._in_flight:
-            self._woken.wait()
             try:
-                close_old_connections()
-                self.drain()
-            except (OperationalError, InterfaceError) as error:
+                if not await step(line):
+                    break
+                continue
+            except lines.LOST as error:
                 logger.warning("The dispatcher lost the database (%s); it goes on when it is back.", error)
-                self._recover()
             except Exception:
                 logger.exception("The dispatcher stumbled; leased deliveries are sent again when their lease ends.")
-                self._recover()
-        connection.close()
+            with contextlib.suppress(*lines.LOST):
+                await line.close()
+            await asyncio.sleep(RECOVERY_SECONDS)
+        await line.close()
 
-    def _recover(self) -> None:
-        """Go on by ourselves in a moment: answers may wait to be written, and no wake-up tells of them."""
-        connection.close()
-        self._stopping.wait(RECOVERY_SECONDS)
-        self._woken.set()
+    async def _claim_or_wait(self, line: Line) -> bool:
+        """Claim once and begin to send, or wait for a reason to. False when nothing more is to be claimed."""
+        if self._stopping:
+            return False
+        self._news.clear()
+        room, others = self._places.offer()
+        claimed = await self._claim(line, room, others)
+        if claimed < room or room <= 0:
+            await self._news.wait()
+        return True
 
-    def _claim_and_send(self, limit: int) -> int:
-        with system_scope():
-            claims = outbox.claim(limit)
-        if not claims:
+    async def _record_or_wait(self, line: Line) -> bool:
+        """Write what came of some requests, or wait for answers. False when none will come any more."""
+        if self._stopping and not self._places.taken:
+            return False
+        await self._answers()
+        await self._record(line)
+        return True
+
+    # For tests and scripts: the caller's thread --------------------------------------------------
+
+    def drain(self) -> int:
+        """Send everything due now, and what becomes due meanwhile. Returns the number of requests made."""
+        if self._loop is None:
+            self._loop = uvloop.new_event_loop()
+            self._client = self._new_client()
+            self._loop.run_until_complete(self._client.__aenter__())
+        here, made = Here(), 0
+        while True:
+            claimed = at_once(self._claim(here, *self._places.offer()))
+            made += claimed
+            if self._places.taken:
+                self._loop.run_until_complete(self._answers())
+                at_once(self._record(here))
+            elif not claimed:
+                return made
+
+    async def _answers(self) -> None:
+        """Wait for some, and a moment for more."""
+        if not self._done:
+            self._answered.clear()
+            await self._answered.wait()
+            await asyncio.sleep(FLUSH_SECONDS)
+
+    def close(self) -> None:
+        """Of one that drained."""
+        if self._client is not None and self._thread is None:
+            self._loop.run_until_complete(self._client.__aexit__(None, None, None))
+            self._loop.close()
+            self._client = self._loop = None
+
+    # What both do --------------------------------------------------------------------------------
+
+    def _new_client(self) -> Client:
+        return Client(
+            self._guard or portal_guard(),
+            limit=self._places.places,
+            per_host_limit=self._places.places,
+            user_agent=USER_AGENT,
+            proxy=settings.EGRESS_PROXY,
+        )
+
+    async def _claim(self, line: Line | Here, room: int, others: Others) -> int:
+        """Claim up to `room` deliveries of others and begin to send them. Returns how many were claimed."""
+        if room <= 0:
             return 0
-        self._network = self._network or Network(self._guard or portal_guard(), settings.EGRESS_PROXY)
-        for sending, secrets in load(claims):
-            self._in_flight += 1
-            try:
-                sending.prepared = prepare(sending.delivery, secrets, sending.signed_at)
-            except Exception as error:  # one that cannot be sent must not hold up the others
-                logger.warning("Delivery %s cannot be sent: %s.", sending.delivery.pk, type(error).__name__)
-                sending.outcome = Outcome(status=None, error="unsendable", detail=why_unsendable(error))
-                self._done.put(sending)
-                continue
-            self._network.post(sending.prepared).add_done_callback(self._arrived(sending))
+        claims = await line.run(self._claiming.claiming(room, others))
+        if claims:
+            await self._read(line, claims)
         return len(claims)
 
-    def _arrived(self, sending: Sending) -> Callable[[Future], None]:
-        def note(future: Future) -> None:
-            failure = CancelledError() if future.cancelled() else future.exception()
-            if failure is not None:
-                logger.error("A request failed in a way of its own.", exc_info=failure)
-                sending.outcome = Outcome(status=None, error="unsendable", detail=type(failure).__name__)
-            else:
-                sending.outcome = future.result()
-            self._done.put(sending)
-
-        return note
-
-    def _collect(self) -> list[Sending]:
-        """Wait a moment for an answer, then take all that are there."""
+    async def _read(self, line: Line | Here, claims: Sequence[Claim]) -> None:
+        """Begin to send. A row that cannot be read does not hold up the others."""
         try:
-            sendings = [self._done.get(timeout=0.05)]
-        except queue.Empty:
-            return []
-        deadline = time.monotonic() + FLUSH_SECONDS
-        while len(sendings) < BATCH:
-            try:
-                sendings.append(self._done.get(timeout=max(0.0, deadline - time.monotonic())))
-            except queue.Empty:
-                break
-        return sendings
+            sendings, cancelled = await line.run(reading(claims, self._endpoints))
+            await line.run(cancelling(cancelled))
+            if any(map(may_have_to_wait, sendings)):
+                sendings = await line.call(admit, sendings)
+        except lines.LOST:
+            raise
+        except Exception:
+            if len(claims) == 1:
+                logger.exception("Delivery %s cannot be read; it waits for its lease to end.", claims[0].delivery_id)
+                return
+            middle = len(claims) // 2
+            await self._read(line, claims[:middle])
+            await self._read(line, claims[middle:])
+        else:
+            for sending in sendings:
+                self._begin(sending)
 
-    def _write(self, sendings: list[Sending]) -> None:
-        """Keep what came of them. One that cannot be written does not take the others along.
+    def _begin(self, sending: Sending) -> None:
+        self._places.take(sending.claim.tenant_id, sending.claim.subscription_id)
+        try:
+            sending.prepared = prepare(sending)
+        except Exception as error:  # one that cannot be sent must not hold up the others
+            logger.warning("Delivery %s cannot be sent: %s.", sending.delivery.pk, type(error).__name__)
+            self._ended(sending, Outcome(status=None, error="unsendable", detail=why_unsendable(error)))
+        else:
+            self._loop.create_task(self._send(sending))
 
-        Without the database it waits, as long as it takes: the receivers have the messages, and until the database
-        is back nobody can claim them either.
+    async def _send(self, sending: Sending) -> None:
+        try:
+            outcome = await authenticated_post(self._client, sending.prepared.request, sending.prepared.auth)
+        except Exception as failure:
+            logger.exception("A request failed in a way of its own.")
+            outcome = Outcome(status=None, error="unsendable", detail=type(failure).__name__)
+        self._ended(sending, outcome)
+
+    def _ended(self, sending: Sending, outcome: Outcome) -> None:
+        sending.outcome = outcome
+        self._done.append(sending)
+        self._answered.set()
+
+    async def _record(self, line: Line | Here) -> None:
+        """Write a batch of results. What could not be written because the database is lost waits for the next time,
+        as long as it takes: the receivers have the messages, and nobody can claim them meanwhile.
         """
-        self._in_flight -= len(sendings)
-        parts = [sendings] if sendings else []
-        while parts:
-            part = parts.pop()
-            try:
-                record(part)
-            except (OperationalError, InterfaceError) as error:
-                logger.warning("What came of %d requests waits for the database (%s).", len(part), error)
-                connection.close()
-                parts.append(part)
-                time.sleep(RECOVERY_SECONDS)
-            except Exception:
-                if len(part) > 1:
-                    parts += [part[: len(part) // 2], part[len(part) // 2 :]]
-                else:
-                    logger.exception("What came of delivery %s cannot be written.", part[0].delivery.pk)
+        batch = [self._done.popleft() for _ in range(min(len(self._done), BATCH))]
+        decided = [decide(sending) for sending in batch]
+        try:
+            await self._write(line, [one for one in decided if not one.has_consequences])
+            await self._write(line, [one for one in decided if one.has_consequences])
+        finally:
+            self._done.extendleft(one for one in reversed(batch) if not one.is_written)
+            self._news.set()
+        if used := self._to_note(batch):
+            await line.call(results.note_use, used)
+
+    async def _write(self, line: Line | Here, batch: Sequence[Decided]) -> None:
+        """One that cannot be written does not take the others along. All of them have consequences, or none."""
+        if not batch:
+            return
+        try:
+            if batch[0].has_consequences:
+                await line.call(results.record, batch)
+            else:
+                await line.run(results.recording(batch))
+        except lines.LOST:
+            raise
+        except Exception:
+            if len(batch) > 1:
+                middle = len(batch) // 2
+                await self._write(line, batch[:middle])
+                await self._write(line, batch[middle:])
+                return
+            logger.exception("What came of delivery %s cannot be written.", batch[0].sending.delivery.pk)
+        for one in batch:
+            one.sending.is_written = True  # or never will be
+            self._places.free(one.sending.claim.tenant_id, one.sending.claim.subscription_id)
+
+    def _to_note(self, batch: Sequence[Sending]) -> list[UUID]:
+        """The subscriptions whose use has not been noted lately."""
+        now, interval = time.monotonic(), TOUCH_INTERVAL.total_seconds()
+        signed = {sending.claim.subscription_id for sending in batch if sending.prepared}
+        due = [one for one in signed if now - self._used.get(one, float("-inf")) >= interval]
+        if len(self._used) > MANY:
+            self._used.clear()
+        self._used.update(dict.fromkeys(due, now))
+        return due

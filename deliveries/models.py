@@ -1,14 +1,11 @@
 """What was told, and what came of it."""
 
-import json
-from collections.abc import Iterable
 from types import ModuleType
 
-from django.db import connection, models, transaction
-from django.db.models import Prefetch, prefetch_related_objects
+from django.db import models, transaction
 from django.utils import timezone
 
-from deliveries import outbox, pull_queue
+from deliveries import composing, outbox, pull_queue
 from deliveries.outbox import Counted
 from deliveries.pull_models import PullQueue
 from deliveries.replay_models import Replay, why_not_sent
@@ -16,7 +13,7 @@ from deliveries.undecided_models import Undecided
 from events.models import MATERIAL, Event, Receipt
 from events.partitions import Partitioned
 from events.wakeup import DISPATCH, wake_on_commit
-from subscriptions import challenges, messages
+from subscriptions import messages
 from subscriptions.messages import Message
 from subscriptions.models import Notice, Subscription, WrongState
 from subscriptions.signing import stamp
@@ -145,42 +142,19 @@ class Delivery(Partitioned):
 
     def message(self) -> Message:
         """The bytes to send, their Content-Type and the headers of the shape: the same each time it is asked."""
-        if self.kind == self.Kind.CONFIRMATION:
-            url = self.notice.payload["confirmation_url"]
-            return messages.confirmation(
-                self.shape, url, self.notice.created_at, message_id=self.message_id, owner=str(self.tenant_id)
-            )
-        if self.kind == self.Kind.CHALLENGE:  # whatever the shape: N1 has its own
-            return Message(challenges.body(self.notice.payload["challenge"]), messages.JSON)
-        if self.kind == self.Kind.TEST:
-            return messages.build(
-                self.shape,
-                event_type=self.event_type,
-                event_id=self.message_id,
-                occurred_at=self.notice.created_at,
-                payload_raw=json.dumps(self.notice.payload).encode(),
-                owner=str(self.tenant_id),
-            )
-        return messages.build(
-            self.shape,
-            event_type=self.event.type,
-            event_id=self.message_id,
-            occurred_at=self.event.received_at,
-            payload_raw=bytes(self.event.body),
-            content_type=self._content_type(),
-            severity=self.event.severity,
-            source=str(self.event.source_id) if self.event.source_id else None,
-            owner=str(self.tenant_id),
-        )
+        if self.kind != self.Kind.EVENT:
+            return composing.of_notice(self, self.notice)
+        return composing.of_event(self, self.event, self._content_type())
 
     def _content_type(self) -> str:
-        """As received, where the shape passes it on and the event is a whole post; else what it was found to be."""
-        if self.shape not in messages.WITH_CONTENT_TYPE:
-            return self.event.content_type
-        if not Event._meta.get_field("receipt").is_cached(self.event):
-            load_whole_posts([self])
-        post = self.event.receipt
-        return (post and post.content_type) or self.event.content_type
+        """As received, where the shape passes it on and the event is a whole post; else what it was found to be.
+
+        A receipt whose body is kept beside the event holds other bytes: several events, or packed ones.
+        """
+        if self.shape in messages.WITH_CONTENT_TYPE and self.event.receipt_id:
+            whole = Receipt.objects.filter(pk=self.event.receipt_id, body=None, event_count=1)
+            return whole.values_list("content_type", flat=True).first() or self.event.content_type
+        return self.event.content_type
 
     def shown_body(self) -> tuple[bytes, str] | None:
         """What the latest attempt sent, and its Content-Type; None where that is secret or no longer kept.
@@ -243,16 +217,6 @@ def queue_of(subscription: Subscription) -> ModuleType:
     return pull_queue if subscription.is_polled else outbox
 
 
-def load_whole_posts(deliveries: Iterable[Delivery]) -> None:
-    """Give the events of those that pass on a content type the receipt that they are the whole body of, or None.
-
-    One query for all. A receipt whose body is kept beside the event holds other bytes: several events, or packed ones.
-    """
-    events = [one.event for one in deliveries if one.shape in messages.WITH_CONTENT_TYPE and one.event is not None]
-    whole = Receipt.objects.filter(body=None, event_count=1).only("id", "content_type")
-    prefetch_related_objects(events, Prefetch("receipt", whole))
-
-
 def _cancelled(reason: str) -> dict:
     return {
         "status": Delivery.Status.CANCELLED,
@@ -298,24 +262,6 @@ def of_notice(notice: Notice) -> Delivery:
     )
 
 
-class AttemptQuerySet(models.QuerySet):
-    def keep(self, attempts: "list[Attempt]") -> None:
-        """Like `bulk_create`, in a third of the time: on the dispatcher's way, every request passes here."""
-        fields = [(field, field.db_type(connection)) for field in Attempt._meta.concrete_fields]
-        if not attempts:
-            return
-        names = ", ".join(field.column for field, _ in fields)
-        arrays = ", ".join(f"%s::{db_type}[]" for _, db_type in fields)
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"INSERT INTO {Attempt._meta.db_table} ({names}) SELECT {names} FROM unnest({arrays}) AS new ({names})",  # noqa: S608 (names from our models)
-                [
-                    [field.get_db_prep_save(getattr(attempt, field.attname), connection) for attempt in attempts]
-                    for field, _ in fields
-                ],
-            )
-
-
 class Attempt(Partitioned):
     """One HTTP request. Append-only. Secret header values are masked before they come here."""
 
@@ -340,7 +286,7 @@ class Attempt(Partitioned):
     total_ms = models.FloatField()
     address = models.CharField(max_length=60, blank=True)
 
-    objects = ScopedManager.from_queryset(AttemptQuerySet)()
+    objects = ScopedManager()
 
     class Meta:
         ordering = ["-id"]
@@ -380,7 +326,10 @@ class Outbox(models.Model):
     class Meta:
         ordering = ["due_at"]
         verbose_name_plural = "outbox"
-        indexes = [models.Index("due_at", name="outbox_due")]
+        indexes = [
+            models.Index("due_at", name="outbox_due"),
+            models.Index("subscription", "due_at", name="outbox_subscription_due"),
+        ]
 
     def __str__(self):
         return str(self.delivery_id)

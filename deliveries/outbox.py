@@ -1,4 +1,4 @@
-"""The outbox's statements: put deliveries in, claim what is due, finish it, put it off; take out, count.
+"""The outbox's statements: put deliveries in, claim what is due; take out, count. What ends is in `results`.
 
 Each runs on the database's clock and none waits for another worker. The lease token fences: a statement that
 does not hold the row's present token changes nothing.
@@ -8,21 +8,32 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from django.conf import settings
 from django.db import connection
 
+from deliveries import lines
+from deliveries.fairness import EVERYBODY, Others
+from deliveries.lines import Steps
+from events.columns import Uuids
+
 # Longer than any request may take, waiting for its turn included.
 LEASE = timedelta(seconds=settings.DELIVERY_LEASE_SECONDS)
+NEAR = 1000  # rows that are looked through for those whose turn it is
+ROUND = 500  # subscriptions that are asked in one round
+OF_EACH = 16  # of one subscription in a round
+_FIRST = uuid.UUID(int=0)
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(NamedTuple):
     """One delivery, ours for LEASE: attempt number `attempt` is to be made now."""
 
     delivery_id: uuid.UUID
     attempt: int
     token: uuid.UUID
+    tenant_id: uuid.UUID
+    subscription_id: uuid.UUID
 
 
 @dataclass(frozen=True)
@@ -48,69 +59,88 @@ def put(rows: Sequence[tuple[uuid.UUID, uuid.UUID, uuid.UUID]]) -> None:
         )
 
 
+# Not `clock_timestamp()`: by it the index could not be entered, and whatever waits for hours would be looked through.
+_DUE = "due_at <= statement_timestamp() AND tenant_id <> ALL($4) AND subscription_id <> ALL($5)"
+_LEASE = """
+    UPDATE deliveries_outbox AS outbox SET lease_token = $2, due_at = clock_timestamp() + make_interval(secs => $3),
+        attempt = least(attempt::int + 1, 32767)
+    FROM due WHERE outbox.delivery_id = due.delivery_id
+    RETURNING outbox.delivery_id, outbox.attempt, outbox.tenant_id, outbox.subscription_id
+"""
+_CLAIM = f"""
+    WITH due AS (
+        SELECT delivery_id FROM deliveries_outbox WHERE {_DUE} ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
+    ) {_LEASE}
+"""  # noqa: S608 (constants)
+_CLAIM_NEAR = f"""
+    WITH due AS (
+        SELECT delivery_id FROM deliveries_outbox WHERE {_DUE} AND due_at <= $6 ORDER BY due_at LIMIT $1
+        FOR UPDATE SKIP LOCKED
+    ) {_LEASE}
+"""  # noqa: S608 (constants)
+# From subscription to subscription by the index, `$7` rows of each: however much waits for one, the next is near.
+_CLAIM_ROUND = f"""
+    WITH RECURSIVE one AS (
+        (SELECT subscription_id FROM deliveries_outbox WHERE subscription_id > $6 ORDER BY subscription_id LIMIT 1)
+        UNION ALL
+        SELECT following.subscription_id FROM one, LATERAL (
+            SELECT subscription_id FROM deliveries_outbox WHERE subscription_id > one.subscription_id
+            ORDER BY subscription_id LIMIT 1
+        ) AS following
+    ), asked AS (
+        SELECT subscription_id FROM one LIMIT {ROUND}
+    ), due AS (
+        SELECT mine.delivery_id FROM asked, LATERAL (
+            SELECT delivery_id FROM deliveries_outbox WHERE subscription_id = asked.subscription_id AND {_DUE}
+            ORDER BY due_at LIMIT $7 FOR UPDATE SKIP LOCKED
+        ) AS mine LIMIT $1
+    ), leased AS ({_LEASE})
+    SELECT leased.*, round.last FROM (
+        SELECT CASE count(*) WHEN {ROUND} THEN max(subscription_id::text)::uuid END AS last FROM asked
+    ) AS round LEFT JOIN leased ON true
+"""  # noqa: S608 (constants)
+_HORIZON = f"SELECT due_at FROM deliveries_outbox ORDER BY due_at OFFSET {NEAR} LIMIT 1"  # noqa: S608 (a constant)
+
+
 def claim(limit: int) -> list[Claim]:
-    """Lease up to `limit` due rows and count their attempt. Short: commit before sending anything."""
-    token = uuid.uuid4()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            WITH due AS (
-                SELECT delivery_id FROM deliveries_outbox WHERE due_at <= clock_timestamp()
-                ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED
-            )
-            UPDATE deliveries_outbox AS outbox
-            SET lease_token = %s, due_at = clock_timestamp() + %s, attempt = least(attempt::int + 1, 32767)
-            FROM due WHERE outbox.delivery_id = due.delivery_id
-            RETURNING outbox.delivery_id, outbox.attempt
-            """,
-            [limit, token, LEASE],
-        )
-        return [Claim(delivery_id, attempt, token) for delivery_id, attempt in cursor.fetchall()]
+    """Lease up to `limit` due rows and count their attempt, in the caller's transaction: commit before sending."""
+    return lines.run(Claiming().claiming(limit))
+
+
+class Claiming:
+    """Claims, fairly. Where somebody who has his share is passed over, the oldest are looked through only so far;
+    what comes behind them is found by going round the subscriptions, from where the last round ended.
+    """
+
+    def __init__(self) -> None:
+        self._round_from = _FIRST
+
+    def claiming(self, limit: int, others: Others = EVERYBODY) -> Steps[list[Claim]]:
+        """Lease up to `limit` due rows of these, and count their attempt."""
+        token = uuid.uuid4()
+        usual = [limit, token, LEASE.total_seconds(), Uuids(others.tenants), Uuids(others.subscriptions)]
+        horizon = None
+        if any(others):
+            rows = yield _HORIZON, []
+            horizon = rows[0][0] if rows else None
+        if horizon is None:
+            rows = yield _CLAIM, usual
+        else:
+            rows = yield _CLAIM_NEAR, [*usual, horizon]
+        if horizon is not None and len(rows) < limit:
+            wanted = limit - len(rows)
+            more = yield _CLAIM_ROUND, [wanted, *usual[1:], self._round_from, OF_EACH]
+            last = more[0][4]
+            found = [row[:4] for row in more if row[0] is not None]
+            self._round_from = max(row[3] for row in found) if len(found) == wanted else last or _FIRST
+            rows = [*rows, *found]
+        return [Claim(row[0], row[1], token, row[2], row[3]) for row in rows]
 
 
 def is_due() -> bool:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT EXISTS (SELECT FROM deliveries_outbox WHERE due_at <= clock_timestamp())")
+        cursor.execute("SELECT EXISTS (SELECT FROM deliveries_outbox WHERE due_at <= statement_timestamp())")
         return cursor.fetchone()[0]
-
-
-def finish(claims: Sequence[Claim]) -> set[uuid.UUID]:
-    """Remove done rows. Returns the deliveries that were still ours."""
-    if not claims:
-        return set()
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            DELETE FROM deliveries_outbox AS outbox
-            USING unnest(%s::uuid[], %s::uuid[]) AS ours(delivery_id, token)
-            WHERE outbox.delivery_id = ours.delivery_id AND outbox.lease_token = ours.token
-            RETURNING outbox.delivery_id
-            """,
-            [[claim.delivery_id for claim in claims], [claim.token for claim in claims]],
-        )
-        return {row[0] for row in cursor.fetchall()}
-
-
-def put_off(claims: Sequence[Claim], delays: Sequence[float]) -> dict[uuid.UUID, datetime]:
-    """Make rows due again after `delays` seconds. Returns the deliveries that were still ours, with their time."""
-    if not claims:
-        return {}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            UPDATE deliveries_outbox AS outbox
-            SET due_at = clock_timestamp() + make_interval(secs => ours.delay), lease_token = NULL
-            FROM unnest(%s::uuid[], %s::uuid[], %s::float8[]) AS ours(delivery_id, token, delay)
-            WHERE outbox.delivery_id = ours.delivery_id AND outbox.lease_token = ours.token
-            RETURNING outbox.delivery_id, outbox.due_at
-            """,
-            [
-                [claim.delivery_id for claim in claims],
-                [claim.token for claim in claims],
-                list(delays),
-            ],
-        )
-        return dict(cursor.fetchall())
 
 
 def hold(claims: Sequence[Claim], longest: timedelta) -> dict[uuid.UUID, datetime]:

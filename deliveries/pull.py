@@ -8,6 +8,7 @@
 5. Sign, as for a post at this moment.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -17,10 +18,12 @@ from django.db import transaction
 from django.db.models import Prefetch
 from django.utils import timezone
 
-from deliveries import pull_queue
-from deliveries.models import Delivery, load_whole_posts
-from deliveries.sending import compose, why_unsendable
-from events.models import Event
+from deliveries import composing, pull_queue
+from deliveries.models import Delivery
+from deliveries.sending import why_unsendable
+from events.models import Event, Receipt
+from subscriptions import signing
+from subscriptions.messages import WITH_CONTENT_TYPE
 from subscriptions.models import SigningSecret, Subscription, WrongState
 from tenants.ids import lowest_uuid7
 
@@ -89,6 +92,7 @@ def _take(subscription: Subscription, limit: int, at: datetime) -> tuple[list[Po
     rows = pull_queue.first(subscription.pk, limit + 1)
     is_left, rows = len(rows) > limit, rows[:limit]
     deliveries = _load(subscription, [delivery_id for delivery_id, _ in rows])
+    whole = _content_types(deliveries.values())
     secrets = SigningSecret.objects.live_for([subscription.pk], at)[subscription.pk]
     if subscription.scheme.signs and not secrets:
         raise WrongState("The subscription's signing secret cannot be read: nothing can be signed.")
@@ -101,7 +105,7 @@ def _take(subscription: Subscription, limit: int, at: datetime) -> tuple[list[Po
             _end(delivery_id, Delivery.Status.CANCELLED, GONE, at)
             continue
         try:
-            body, headers = compose(delivery, secrets, at)
+            body, headers = _compose(delivery, whole.get(delivery.pk), secrets, at)
         except Exception as error:  # one that cannot be made must not stand before the others for ever
             _end(delivery_id, Delivery.Status.FAILED, why_unsendable(error), at)
             continue
@@ -123,10 +127,36 @@ def _load(subscription: Subscription, ids: list[UUID]) -> dict[UUID, Delivery]:
     # Events by their ids in a query of their own, which only reads the partitions of these; a join reads all.
     events = Prefetch("event", Event.objects.defer("data"))
     found = Delivery.objects.select_related("notice").prefetch_related(events).in_bulk(ids)
-    load_whole_posts(found.values())
     for delivery in found.values():
         delivery.subscription = subscription
     return found
+
+
+def _content_types(deliveries: Iterable[Delivery]) -> dict[UUID, str]:
+    """By delivery, what was received with the whole post: for those whose shape passes it on."""
+    passed_on = [one for one in deliveries if one.shape in WITH_CONTENT_TYPE and one.event_id and one.event]
+    posts = Receipt.objects.filter(pk__in=[one.event.receipt_id for one in passed_on], body=None, event_count=1)
+    found = dict(posts.values_list("pk", "content_type"))
+    return {one.pk: found[one.event.receipt_id] for one in passed_on if one.event.receipt_id in found}
+
+
+def _compose(
+    delivery: Delivery, content_type: str | None, secrets: list[str], at: datetime
+) -> tuple[bytes, tuple[tuple[str, str], ...]]:
+    """The signed body as if it were posted now, and its headers. Raises KeyringError or ValueError."""
+    if delivery.kind == Delivery.Kind.EVENT:
+        message = composing.of_event(delivery, delivery.event, content_type or delivery.event.content_type)
+    else:
+        message = composing.of_notice(delivery, delivery.notice)
+    signed = signing.sign(
+        delivery.signing,
+        secrets,
+        message_id=delivery.message_id,
+        timestamp=int(at.timestamp()),
+        body=message.body,
+        options=delivery.subscription.signing_options,
+    )
+    return signed.body, (("Content-Type", message.content_type), *message.headers, *signed.headers)
 
 
 def _is_gone(delivery: Delivery) -> bool:

@@ -1,45 +1,96 @@
-"""What came of a batch of requests, written in one transaction where the leases still stand."""
+"""What came of a batch of requests, written in one transaction where the leases still stand.
+
+Most batches are one statement (`recording`). Those after which something else has to be done as well, in the same
+transaction, pass through `record`, where Django's connection and the models' verbs are at hand.
+"""
 
 import random
 import re
+from collections.abc import Sequence
 from copy import copy
 from datetime import UTC, datetime
+from typing import NamedTuple
 from urllib.parse import urlsplit
+from uuid import UUID
 
-from django.db import connection
+import orjson
 
-from deliveries import breaker, challenges, outbox
-from deliveries.models import Attempt, Delivery
+from deliveries import breaker, challenges, lines
+from deliveries.lines import Steps
 from deliveries.sending import Sending
+from events.columns import Booleans, Bytes, Column, Floats, Integers, Moments, Texts, Uuids
 from subscriptions import policies
 from subscriptions.models import SigningSecret
 from subscriptions.policies import Decision
+from tenants.ids import uuid7
 from tenants.scope import system_scope
 
+# An attempt is kept in any case. The outbox first, then the deliveries, as those do who cancel.
+_RECORD = """
+    WITH row AS MATERIALIZED (
+        SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::int[], $7::text[],
+            $8::timestamptz[], $9::int[], $10::text[], $11::bytea[], $12::bool[], $13::text[], $14::text[],
+            $15::text[], $16::float8[], $17::float8[], $18::text[], $19::float8[], $20::text[], $21::text[])
+            AS row (delivery_id, token, attempt_id, tenant_id, subscription_id, number, request_headers, signed_at,
+                status_code, response_headers, response_body, response_truncated, error, detail, outcome, connect_ms,
+                total_ms, address, delay, status, reason)
+    ), ended AS (
+        DELETE FROM deliveries_outbox AS outbox USING row
+        WHERE row.delay IS NULL AND outbox.delivery_id = row.delivery_id AND outbox.lease_token = row.token
+        RETURNING row.delivery_id, row.status, row.reason, row.number, row.status_code, NULL::timestamptz AS due_at,
+            clock_timestamp() AS ended_at
+    ), put_off AS (
+        UPDATE deliveries_outbox AS outbox
+        SET due_at = clock_timestamp() + make_interval(secs => row.delay), lease_token = NULL
+        FROM row
+        WHERE row.delay IS NOT NULL AND outbox.delivery_id = row.delivery_id AND outbox.lease_token = row.token
+        RETURNING row.delivery_id, row.status, row.reason, row.number, row.status_code, outbox.due_at,
+            NULL::timestamptz
+    ), ours AS MATERIALIZED (
+        SELECT * FROM ended UNION ALL SELECT * FROM put_off
+    ), kept AS (
+        INSERT INTO deliveries_attempt (id, tenant_id, delivery_id, subscription_id, number, request_headers,
+            signed_at, status_code, response_headers, response_body, response_truncated, error, detail, outcome,
+            connect_ms, total_ms, address)
+        SELECT attempt_id, tenant_id, delivery_id, subscription_id, number, request_headers::jsonb, signed_at,
+            status_code, response_headers::jsonb, response_body, response_truncated, error, detail,
+            CASE WHEN delivery_id IN (SELECT delivery_id FROM ours) THEN outcome ELSE 'late' END,
+            connect_ms, total_ms, address
+        FROM row
+    ), changed AS (
+        UPDATE deliveries_delivery AS delivery
+        SET status = ours.status, reason = ours.reason, attempt_count = ours.number,
+            last_status_code = ours.status_code, next_attempt_at = ours.due_at, completed_at = ours.ended_at
+        FROM ours WHERE delivery.id = ours.delivery_id AND delivery.status = 'pending'
+            AND delivery.id BETWEEN $22 AND $23
+    )
+    SELECT delivery_id FROM ours
+"""
+_STATUS_AFTER = {
+    "delivered": "delivered",
+    "retry": "pending",
+    "failed": "failed",
+    "dead": "dead",
+    "disable": "failed",
+}
+_NO_HEADERS = "[]"
 
-def record(sendings: list[Sending]) -> None:
-    """Write what came of a batch: one transaction."""
-    decided = [(sending, _decide(sending)) for sending in sendings]
-    retries = [(sending.claim, decision.delay) for sending, decision in decided if decision.kind == "retry"]
-    ended = [sending.claim for sending, decision in decided if decision.kind != "retry"]
-    with system_scope():
-        due = outbox.put_off([claim for claim, _ in retries], [delay for _, delay in retries])
-        ours = outbox.finish(ended) | due.keys()
-        Attempt.objects.keep([_attempt(sending, decision, ours) for sending, decision in decided])
-        mine = [(sending, decision) for sending, decision in decided if sending.claim.delivery_id in ours]
-        _update_deliveries(mine, due)
-        challenges.settle([(sending.delivery, sending.outcome, decision) for sending, decision in mine])
-        signed = {sending.delivery.subscription_id for sending in sendings if sending.prepared}
-        SigningSecret.objects.live().filter(subscription_id__in=signed).touch()
-        breaker.record(mine)
-        for sending, decision in mine:
-            if decision.kind == "disable":
-                # A copy: it is refreshed, and if this transaction fails the next try must find it as it was loaded.
-                copy(sending.delivery.subscription).disable_by_answer(decision.reason)
+
+class Decided(NamedTuple):
+    """One request that has ended, and what the policy makes of it."""
+
+    sending: Sending
+    decision: Decision
+
+    @property
+    def has_consequences(self) -> bool:
+        """Whether more than its own rows has to be written: `record` does that, in the same transaction."""
+        sending, kind = self.sending, self.decision.kind
+        return kind != "delivered" or sending.delivery.kind == "challenge" or sending.subscription.trouble is not None
 
 
-def _decide(sending: Sending) -> Decision:
-    outcome, subscription = sending.outcome, sending.delivery.subscription
+def decide(sending: Sending) -> Decided:
+    outcome, subscription = sending.outcome, sending.subscription
     try:
         policy = subscription.delivery_policy
     except ValueError:
@@ -54,31 +105,74 @@ def _decide(sending: Sending) -> Decision:
         retry_after=policies.parse_retry_after(wish, datetime.now(UTC)) if wish else None,
         random=random.random,
     )
-    if sending.delivery.kind == Delivery.Kind.CHALLENGE:
-        return challenges.decide(sending.delivery, sending.claim.attempt, outcome, decision)
-    return decision
+    if sending.delivery.kind == "challenge":
+        decision = challenges.decide(sending, decision)
+    return Decided(sending, decision)
 
 
-def _attempt(sending: Sending, decision: Decision, ours: set) -> Attempt:
-    outcome = challenges.without_value(sending.delivery, sending.outcome)
-    return Attempt(
-        tenant_id=sending.delivery.tenant_id,
-        delivery_id=sending.delivery.pk,
-        subscription_id=sending.delivery.subscription_id,
-        number=sending.claim.attempt,
-        request_headers=[list(pair) for pair in sending.prepared.shown_headers] if sending.prepared else [],
-        signed_at=sending.signed_at,
-        status_code=outcome.status,
-        response_headers=[[_storable(name), _storable(value)] for name, value in outcome.headers],
-        response_body=outcome.body,
-        response_truncated=outcome.body_truncated,
-        error=outcome.error,
-        detail=_storable(_without_host(outcome.detail, sending))[:500],
-        outcome=decision.kind if sending.claim.delivery_id in ours else Attempt.LATE,
-        connect_ms=outcome.connect_ms,
-        total_ms=outcome.total_ms,
-        address=outcome.address,
+def record(batch: Sequence[Decided]) -> None:
+    """Write what came of a batch and its consequences: one transaction."""
+    with system_scope():
+        ours = lines.run(recording(batch))
+        mine = [one for one in batch if one.sending.delivery.pk in ours]
+        challenges.settle(mine)
+        breaker.record(mine)
+        for sending, decision in mine:
+            if decision.kind == "disable":
+                # A copy: it is refreshed, and if this transaction fails the next try must find it as it was loaded.
+                copy(sending.subscription).disable_by_answer(decision.reason)
+
+
+def note_use(subscriptions: Sequence[UUID]) -> None:
+    """Their secrets have signed something."""
+    with system_scope():
+        SigningSecret.objects.live().filter(subscription_id__in=subscriptions).touch()
+
+
+def recording(batch: Sequence[Decided]) -> Steps[set[UUID]]:
+    """Write what came of a batch: one statement. Returns the deliveries that were still ours."""
+    columns = [column(values) for column, values in zip(_TYPES, zip(*map(_row, batch), strict=True), strict=True)]
+    ids = [one.sending.claim.delivery_id for one in batch]
+    rows = yield _RECORD, [*columns, min(ids), max(ids)]
+    return {row[0] for row in rows}
+
+
+_TYPES: tuple[type[Column], ...] = (
+    Uuids, Uuids, Uuids, Uuids, Uuids, Integers, Texts, Moments, Integers, Texts, Bytes, Booleans, Texts, Texts, Texts,
+    Floats, Floats, Texts, Floats, Texts, Texts,
+)  # fmt: skip
+
+
+def _row(decided: Decided) -> tuple[object, ...]:
+    sending, decision = decided
+    outcome, claim, prepared = challenges.without_value(sending), sending.claim, sending.prepared
+    return (
+        claim.delivery_id,
+        claim.token,
+        uuid7(),
+        sending.delivery.tenant_id,
+        sending.delivery.subscription_id,
+        claim.attempt,
+        orjson.dumps(prepared.shown_headers).decode() if prepared else _NO_HEADERS,
+        sending.signed_at,
+        outcome.status,
+        _shown(outcome.headers) if outcome.headers else _NO_HEADERS,
+        outcome.body,
+        outcome.body_truncated,
+        outcome.error,
+        _storable(_without_host(outcome.detail, sending))[:500] if outcome.detail else "",
+        decision.kind,
+        outcome.connect_ms,
+        outcome.total_ms,
+        outcome.address,
+        decision.delay if decision.kind == "retry" else None,
+        _STATUS_AFTER[decision.kind],
+        decision.reason[:200],
     )
+
+
+def _shown(headers: Sequence[tuple[str, str]]) -> str:
+    return orjson.dumps([(_storable(name), _storable(value)) for name, value in headers]).decode()
 
 
 def _without_host(detail: str, sending: Sending) -> str:
@@ -89,43 +183,6 @@ def _without_host(detail: str, sending: Sending) -> str:
 
 def _storable(text: str) -> str:
     """What a receiver sent, as text that PostgreSQL takes: no NUL, no lone surrogates."""
+    if text.isascii() and "\x00" not in text:
+        return text
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\x00", "")
-
-
-_STATUS_AFTER = {
-    "delivered": Delivery.Status.DELIVERED,
-    "retry": Delivery.Status.PENDING,
-    "failed": Delivery.Status.FAILED,
-    "dead": Delivery.Status.DEAD,
-    "disable": Delivery.Status.FAILED,
-}
-
-
-def _update_deliveries(decided: list[tuple[Sending, Decision]], due: dict) -> None:
-    if not decided:
-        return
-    rows = [
-        (
-            sending.delivery.pk,
-            _STATUS_AFTER[decision.kind],
-            decision.reason[:200],
-            sending.claim.attempt,
-            sending.outcome.status,
-            due.get(sending.delivery.pk),
-            None if decision.kind == "retry" else datetime.now(UTC),
-        )
-        for sending, decision in decided
-    ]
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            UPDATE deliveries_delivery AS delivery
-            SET status = r.status, reason = r.reason, attempt_count = r.attempts, last_status_code = r.code,
-                next_attempt_at = r.next_at, completed_at = r.ended_at
-            FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::int[], %s::int[], %s::timestamptz[], %s::timestamptz[])
-                AS r(id, status, reason, attempts, code, next_at, ended_at)
-            WHERE delivery.id = r.id AND delivery.status = 'pending' AND delivery.id = ANY(%s::uuid[])
-            """,  # the ids once more, as constants: a join alone would plan and lock every day's partition
-            [*columns, columns[0]],
-        )

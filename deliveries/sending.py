@@ -1,30 +1,106 @@
-"""From a claim to a request: what goes out, signed, and what may not go out any more."""
+"""From a claim to a request: what goes out, signed, and what may not go out any more.
 
-import logging
-from collections.abc import Iterable, Iterator, Sequence
+Rows are read as tuples: making model instances of them would cost more than all else that is done for a delivery.
+"""
+
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from uuid import UUID
 
-from django.db.models import Prefetch
-from django.db.utils import InterfaceError, OperationalError
-
-from deliveries import breaker, challenges, outbox
-from deliveries.models import Delivery, load_whole_posts
+from deliveries import breaker, challenges, composing
+from deliveries.endpoints import MASK, Endpoint, Endpoints, instances, selected
+from deliveries.lines import Rows, Statement, Steps
+from deliveries.models import Delivery
 from deliveries.outbox import Claim
-from egress.authentication import MASK, Authentication, shown_headers
+from egress.authentication import Authentication, shown_headers
 from egress.client import Outcome, OutgoingRequest
-from events.models import Event
-from subscriptions import signing
-from subscriptions.models import SigningSecret, Subscription
+from events.columns import Texts, Uuids
+from subscriptions import messages
+from subscriptions.models import Notice, Subscription
+from tenants.ids import time_of
 from tenants.scope import system_scope
 from vault.keyring import KeyringError
 
+__all__ = [
+    "MASK",
+    "Prepared",
+    "Sending",
+    "admit",
+    "cancelling",
+    "may_have_to_wait",
+    "prepare",
+    "reading",
+    "why_unsendable",
+]
+
 TIMEOUT = 15.0  # seconds for one whole request
 
-logger = logging.getLogger(__name__)
+# Partitions are found by the range, which a plan that is made once can use; the list alone would have all looked into.
+_DELIVERIES = """
+    SELECT id, tenant_id, subscription_id, event_id, notice_id, kind, event_type, message_id, shape, signing, status,
+        reason
+    FROM deliveries_delivery WHERE id = ANY($1) AND id BETWEEN $2 AND $3
+"""
+_EVENTS = """
+    SELECT id, type, severity, source_id, receipt_id, content_type, body, body_is_data
+    FROM events_event WHERE id = ANY($1) AND id BETWEEN $2 AND $3
+"""
+# A receipt whose body is kept beside the event holds other bytes: several events, or packed ones.
+_WHOLE_POSTS = """
+    SELECT id, content_type FROM events_receipt
+    WHERE id = ANY($1) AND id BETWEEN $2 AND $3 AND body IS NULL AND event_count = 1
+"""
+_CANCEL = """
+    WITH row AS MATERIALIZED (
+        SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS row (delivery_id, token, reason)
+    ), ours AS (
+        DELETE FROM deliveries_outbox AS outbox USING row
+        WHERE outbox.delivery_id = row.delivery_id AND outbox.lease_token = row.token
+        RETURNING row.delivery_id, row.reason
+    )
+    UPDATE deliveries_delivery AS delivery
+    SET status = 'cancelled', reason = ours.reason, next_attempt_at = NULL, completed_at = clock_timestamp()
+    FROM ours WHERE delivery.id = ours.delivery_id AND delivery.status = 'pending' AND delivery.id BETWEEN $4 AND $5
+"""
 
 
-@dataclass(frozen=True)
+class Told(NamedTuple):
+    """What is read of a Delivery."""
+
+    pk: UUID
+    tenant_id: UUID
+    subscription_id: UUID
+    event_id: UUID | None
+    notice_id: UUID | None
+    kind: str
+    event_type: str
+    message_id: str
+    shape: str
+    signing: str
+    status: str
+    reason: str
+
+
+class Happened(NamedTuple):
+    """What is read of an Event."""
+
+    pk: UUID
+    type: str
+    severity: str
+    source_id: UUID | None
+    receipt_id: UUID | None
+    content_type: str
+    body: bytes
+    body_is_data: bool
+
+    @property
+    def received_at(self) -> datetime:
+        return time_of(self.pk)
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """What goes out, with what, and what the attempt's row will say was sent (secret values masked)."""
 
@@ -33,39 +109,39 @@ class Prepared:
     auth: Authentication | None = None
 
 
-@dataclass
+@dataclass(slots=True)
 class Sending:
-    """One claimed delivery on its way. `prepared` is None where it could not even be signed."""
+    """One claimed delivery on its way. `prepared` is None where it could not even be signed.
+
+    `about` is the event or notice it tells of, `content_type` that of the event as the shape passes it on.
+    """
 
     claim: Claim
-    delivery: Delivery
+    delivery: Told | Delivery
+    subscription: Subscription
     signed_at: datetime
+    endpoint: Endpoint | None = None
+    about: Any = None
+    content_type: str = ""
     prepared: Prepared | None = None
     outcome: Outcome | None = None
+    is_written: bool = False
 
 
-def compose(delivery: Delivery, secrets: list[str], signed_at: datetime) -> tuple[bytes, tuple[tuple[str, str], ...]]:
-    """The signed body of one attempt, and its headers but for the custom ones. Raises KeyringError or ValueError."""
-    message = delivery.message()
-    signed = signing.sign(
-        delivery.signing,
-        secrets,
-        message_id=delivery.message_id,
-        timestamp=int(signed_at.timestamp()),
-        body=message.body,
-        options=delivery.subscription.signing_options,
-    )
-    return signed.body, (("Content-Type", message.content_type), *message.headers, *signed.headers)
-
-
-def prepare(delivery: Delivery, secrets: list[str], signed_at: datetime) -> Prepared:
+def prepare(sending: Sending) -> Prepared:
     """Compose, sign and address one attempt. Raises KeyringError or ValueError where that is not possible."""
-    body, own = compose(delivery, secrets, signed_at)
-    custom = tuple((delivery.subscription.headers or {}).items())
-    request = OutgoingRequest(url=delivery.subscription.url, headers=(*own, *custom), body=body, timeout=TIMEOUT)
-    auth = delivery.subscription.authentication()
-    shown = [*own, *((name, MASK) for name, _ in custom), *shown_headers(auth)]
-    return Prepared(request, shown, auth)
+    delivery, endpoint = sending.delivery, sending.endpoint
+    if endpoint.problem is not None:
+        raise endpoint.problem
+    if delivery.kind == "event":
+        message = composing.of_event(delivery, sending.about, sending.content_type)
+    else:
+        message = composing.of_notice(delivery, sending.about)
+    signer = endpoint.signer(delivery.signing, sending.signed_at)
+    signed = signer.sign(delivery.message_id, int(sending.signed_at.timestamp()), message.body)
+    own = (("Content-Type", message.content_type), *message.headers, *signed.headers)
+    request = OutgoingRequest(url=endpoint.url, headers=own + endpoint.headers, body=signed.body, timeout=TIMEOUT)
+    return Prepared(request, [*own, *endpoint.shown, *shown_headers(endpoint.auth)], endpoint.auth)
 
 
 def why_unsendable(error: Exception) -> str:
@@ -73,79 +149,92 @@ def why_unsendable(error: Exception) -> str:
     return str(error) if isinstance(error, KeyringError) else f"The message cannot be made ({type(error).__name__})."
 
 
-def load(claims: Sequence[Claim]) -> Iterator[tuple[Sending, list[str]]]:
-    """What may be sent, with the secrets that sign it. A row that cannot be read does not hold up the others."""
-    try:
-        with system_scope():
-            sendings, cancelled = _read(claims)
-            _cancel(cancelled)
-            held = challenges.hold([(sending.claim, sending.delivery) for sending in sendings])
-            sendings = [sending for sending in sendings if sending.delivery.pk not in held]
-            sendings = breaker.park(sendings)
-            secrets = SigningSecret.objects.live_for({s.delivery.subscription_id for s in sendings})
-    except (OperationalError, InterfaceError):
-        raise
-    except Exception:
-        if len(claims) == 1:
-            logger.exception("Delivery %s cannot be read; it waits for its lease to end.", claims[0].delivery_id)
-            return
-        middle = len(claims) // 2
-        yield from load(claims[:middle])
-        yield from load(claims[middle:])
-    else:
-        for sending in sendings:
-            yield sending, secrets.get(sending.delivery.subscription_id, [])
-
-
-def _read(claims: Iterable[Claim]) -> tuple[list[Sending], list[tuple[Claim, str]]]:
+def reading(
+    claims: Sequence[Claim], endpoints: Endpoints
+) -> Generator[Statement, Rows, tuple[list[Sending], list[tuple[Claim, str]]]]:
     """The claimed deliveries that may be sent, and those that may not any more, with the reason."""
+    ids = [claim.delivery_id for claim in claims]
+    rows = yield _DELIVERIES, [Uuids(ids), min(ids), max(ids)]
+    told = {row[0]: Told._make(row) for row in rows}
+    current = yield from endpoints.current([claim.subscription_id for claim in claims])
+    about = yield from _read_events({one.event_id for one in told.values() if one.event_id is not None})
+    content_types = yield from _read_content_types(told.values(), about)
+    notices = [one.notice_id for one in told.values() if one.notice_id is not None]
+    if notices:
+        rows = yield f"{selected(Notice)} WHERE id = ANY($1)", [Uuids(notices)]
+        about |= {notice.pk: notice for notice in instances(Notice, rows)}
     now = datetime.now(UTC)
-    # Events by their ids in a query of their own, which only reads the partitions of these; a join reads all.
-    events = Prefetch("event", Event.objects.defer("data"))
-    by_id = (
-        Delivery.objects.select_related("subscription__failing", "notice")
-        .prefetch_related(events)
-        .in_bulk([claim.delivery_id for claim in claims])
-    )
-    load_whole_posts(by_id.values())
     sendings, cancelled = [], []
     for claim in claims:
-        delivery = by_id.get(claim.delivery_id)
-        reason = "It is no longer kept." if delivery is None else _why_not(delivery)
-        if reason:
+        delivery, endpoint = told.get(claim.delivery_id), current.get(claim.subscription_id)
+        if delivery is None or endpoint is None:
+            cancelled.append((claim, "It is no longer kept."))
+            continue
+        it = about.get(delivery.event_id if delivery.kind == "event" else delivery.notice_id)
+        if reason := _why_not(delivery, endpoint.subscription, it):
             cancelled.append((claim, reason))
-        else:
-            sendings.append(Sending(claim, delivery, now))
+            continue
+        content_type = content_types.get(delivery.pk) or getattr(it, "content_type", "")
+        sendings.append(Sending(claim, delivery, endpoint.subscription, now, endpoint, it, content_type))
     return sendings, cancelled
 
 
-def _why_not(delivery: Delivery) -> str:
+def _read_events(ids: set[UUID]) -> Steps[dict[UUID, Any]]:
+    if not ids:
+        return {}
+    rows = yield _EVENTS, [Uuids(list(ids)), min(ids), max(ids)]
+    return {row[0]: Happened._make(row) for row in rows}
+
+
+def _read_content_types(deliveries: Iterable[Told], events: dict[UUID, Happened]) -> Steps[dict[UUID, str]]:
+    """By delivery, what was received with the whole post: for those whose shape passes it on."""
+    receipts = {
+        one.pk: events[one.event_id].receipt_id
+        for one in deliveries
+        if one.shape in messages.WITH_CONTENT_TYPE and one.event_id in events
+    }
+    wanted = {receipt for receipt in receipts.values() if receipt is not None}
+    if not wanted:
+        return {}
+    rows = yield _WHOLE_POSTS, [Uuids(list(wanted)), min(wanted), max(wanted)]
+    found = dict(rows)
+    return {delivery: found[receipt] for delivery, receipt in receipts.items() if receipt in found}
+
+
+def _why_not(delivery: Told, subscription: Subscription, about: object) -> str:
     """Why this delivery may not be sent now, or an empty string."""
-    subscription = delivery.subscription
-    if delivery.status != Delivery.Status.PENDING:
+    if delivery.status != "pending":
         return delivery.reason or f"It is {delivery.status}."
     if subscription.deleted_at:
         return "The subscription was deleted."
-    if delivery.kind == Delivery.Kind.CONFIRMATION:
-        if subscription.state != Subscription.State.PENDING:
+    if delivery.kind == "confirmation":
+        if subscription.state != "pending":
             return "The subscription no longer waits for a confirmation."
-    elif delivery.kind == Delivery.Kind.CHALLENGE:
+    elif delivery.kind == "challenge":
         if subscription.challenge_notice != delivery.notice_id:
             return "The subscription no longer waits for this challenge."
-    elif subscription.state != Subscription.State.IDLE:
+    elif subscription.state != "idle":
         return f"The subscription was {subscription.get_state_display().lower()}."
-    if (delivery.event if delivery.kind == Delivery.Kind.EVENT else delivery.notice) is None:
+    if about is None:
         return "What it tells of is no longer kept."
     return ""
 
 
-def _cancel(cancelled: list[tuple[Claim, str]]) -> None:
-    ours = outbox.finish([claim for claim, _ in cancelled])
-    for claim, reason in cancelled:
-        if claim.delivery_id in ours:
-            Delivery.objects.filter(pk=claim.delivery_id, status=Delivery.Status.PENDING).update(
-                status=Delivery.Status.CANCELLED,
-                reason=reason,
-                next_attempt_at=None,
-                completed_at=datetime.now(UTC),
-            )
+def may_have_to_wait(sending: Sending) -> bool:
+    """Whether `admit` has to be asked: for a challenge to be answered, or for a receiver that is being spared."""
+    return breaker.may_be_parked(sending) or challenges.may_be_held(sending)
+
+
+def admit(sendings: Sequence[Sending]) -> list[Sending]:
+    """Those that may leave now. The others' claims are given back, as if they had not been made: one transaction."""
+    with system_scope():
+        return breaker.park(challenges.hold(sendings))
+
+
+def cancelling(cancelled: Sequence[tuple[Claim, str]]) -> Steps[None]:
+    """pending → cancelled, where they are still ours."""
+    if not cancelled:
+        return
+    ids = [claim.delivery_id for claim, _ in cancelled]
+    tokens = Uuids([claim.token for claim, _ in cancelled])
+    yield _CANCEL, [Uuids(ids), tokens, Texts([reason for _, reason in cancelled]), min(ids), max(ids)]

@@ -16,9 +16,11 @@ from psycopg.adapt import AdaptersMap, Dumper
 from psycopg.pq import Format
 
 _HEADER = Struct("!iiIii")
+_EMPTY = Struct("!iiI")
 _LENGTH = Struct("!i")
 _INT4 = Struct("!ii")
 _INT8 = Struct("!iq")
+_FLOAT8 = Struct("!id")
 _NULL = _LENGTH.pack(-1)
 _UUID = _LENGTH.pack(16)
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
@@ -36,6 +38,9 @@ class Column:
 
     def __init__(self, values: Sequence[Any]) -> None:
         count = len(values)
+        if not count:
+            self.data = _EMPTY.pack(0, 0, self.element_oid)
+            return
         if values[0] is values[-1] and values.count(values[0]) == count:
             body = b"".join(self._pieces(values[:1])) * count
         else:
@@ -72,8 +77,15 @@ class Texts(Bytes):
 class Integers(Column):
     array_oid, element_oid = 1007, 23
 
-    def _pieces(self, values: Sequence[int]) -> Iterable[bytes]:
-        return [_INT4.pack(4, value) for value in values]
+    def _pieces(self, values: Sequence[int | None]) -> Iterable[bytes]:
+        return [_NULL if value is None else _INT4.pack(4, value) for value in values]
+
+
+class Floats(Column):
+    array_oid, element_oid = 1022, 701
+
+    def _pieces(self, values: Sequence[float | None]) -> Iterable[bytes]:
+        return [_NULL if value is None else _FLOAT8.pack(8, value) for value in values]
 
 
 class Booleans(Column):
@@ -107,7 +119,7 @@ class _ColumnDumper(Dumper):
 
 _DUMPERS = [
     (column, type(f"{column.__name__}Dumper", (_ColumnDumper,), {"oid": column.array_oid}))
-    for column in (Uuids, Bytes, Texts, Integers, Booleans, Moments)
+    for column in (Uuids, Bytes, Texts, Integers, Floats, Booleans, Moments)
 ]
 
 

@@ -30,6 +30,7 @@ _CONTENT_TYPE = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,254}")
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s\";]+)", re.IGNORECASE)
 # CloudEvents, HTTP binding 1.0.2, 3.1.3.2: what stands for itself in a header's value.
 _PLAIN = frozenset(range(0x21, 0x7F)) - frozenset(b'"%')
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))  # json.dumps would make one at each call
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -103,16 +104,18 @@ def build(
     severity: str | None = None,
     source: str | None = None,
     owner: str = "",
+    is_json: bool | None = None,
 ) -> Message:
     """The message of one event in the given shape; raises ValueError for an unknown one.
 
     `source` and `owner` are UUIDs. CloudEvents demand a source: where the event has none, its owner stands for it.
+    `is_json` says that the payload is known to be JSON, so that it need not be looked at; None is: look.
     """
     if shape == "raw":
         headers = ((ID_HEADER, percent_encoded(event_id)), (TYPE_HEADER, percent_encoded(event_type)))
         return Message(payload_raw, _fit_for_a_header(content_type), headers)
     if shape == "timestamped":
-        return Message(timestamped(event_type, payload_raw, content_type), JSON)
+        return Message(timestamped(event_type, payload_raw, content_type, is_json=is_json), JSON)
     if shape == "envelope":
         body = envelope(
             event_type,
@@ -122,6 +125,7 @@ def build(
             content_type=content_type,
             severity=severity,
             source=source,
+            is_json=is_json,
         )
         return Message(body, JSON)
     if shape in ("cloudevents", "cloudevents_binary"):
@@ -184,6 +188,7 @@ def envelope(
     content_type: str = JSON,
     severity: str | None = None,
     source: str | None = None,
+    is_json: bool | None = None,
 ) -> bytes:
     """`{"id", "type", "timestamp", "severity", "source", "data"}`; severity and source may be null.
 
@@ -197,14 +202,14 @@ def envelope(
         "severity": severity,
         "source": source,
     }
-    return b'%s,"data":%s}' % (_dump(head)[:-1], embeddable(payload_raw, content_type))
+    return b'%s,"data":%s}' % (_dump(head)[:-1], embeddable(payload_raw, content_type, is_json=is_json))
 
 
-def timestamped(event_type: str, payload_raw: bytes, content_type: str = JSON) -> bytes:
+def timestamped(event_type: str, payload_raw: bytes, content_type: str = JSON, *, is_json: bool | None = None) -> bytes:
     """S4's body, `{"event", "payload", "timestamp"}`; the timestamp is 0 until it is signed."""
     return b'{"event":%s,"payload":%s,"timestamp":0}' % (
         _dump(event_type),
-        embeddable(payload_raw, content_type),
+        embeddable(payload_raw, content_type, is_json=is_json),
     )
 
 
@@ -240,8 +245,10 @@ def confirmation(
     )
 
 
-def embeddable(payload_raw: bytes, content_type: str = JSON) -> bytes:
+def embeddable(payload_raw: bytes, content_type: str = JSON, *, is_json: bool | None = None) -> bytes:
     """The payload as a JSON value: itself when it is one, else wrapped (see `envelope`)."""
+    if is_json:
+        return payload_raw
     try:
         text = payload_raw.decode()
     except UnicodeDecodeError:
@@ -276,5 +283,4 @@ def _refuse(constant: str) -> NoReturn:
 
 def _dump(value: object) -> bytes:
     # "replace" only meets lone surrogates, which have no UTF-8.
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "replace")
+    return _ENCODER.encode(value).encode("utf-8", "replace")

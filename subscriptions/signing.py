@@ -21,7 +21,6 @@ The names of the headers can be chosen per subscription where no library of the 
 
 import base64
 import binascii
-import hashlib
 import hmac
 import re
 import secrets as randomness
@@ -313,6 +312,41 @@ def _decoded(secret: str, start: str) -> bytes:
         raise ValueError(f"What follows {start} in the secret is not base64.") from None
 
 
+class Signer:
+    """Signs the messages of one scheme with the same secrets: what depends on these alone is worked out once.
+
+    `secrets` are the live ones, newest first. Raises ValueError for an unknown scheme, where there is no secret, or
+    for a malformed one.
+    """
+
+    __slots__ = ("_keys", "_names", "_scheme")
+
+    def __init__(self, scheme: str, secrets: Sequence[str], options: Mapping[str, str] = NO_OPTIONS) -> None:
+        known = _known(scheme)
+        if known.signs and not secrets:
+            raise ValueError("There is no secret to sign with.")
+        self._scheme = scheme
+        self._keys = [signing_key(scheme, secret) for secret in secrets] if known.signs else []
+        self._names = known.headers(options)
+
+    def sign(self, message_id: str, timestamp: int, body: bytes) -> Signed:
+        """Raises ValueError when the parts do not fit the scheme: for S4 a body without a timestamp at its end."""
+        if not self._keys:
+            return Signed(headers=(), body=body)
+        if not _MESSAGE_ID.fullmatch(message_id):
+            # Standard Webhooks: the id is joined with full stops, so it cannot contain one.
+            raise ValueError("The message id may contain letters, digits, hyphens and underscores.")
+        if self._scheme == "timestamped_body":
+            body = stamp(body, timestamp)
+        names = self._names
+        values = (
+            (names.id, message_id),
+            (names.timestamp, str(timestamp)),
+            (names.signature, _signature(self._scheme, self._keys, message_id, timestamp, body)),
+        )
+        return Signed(headers=tuple([(name, value) for name, value in values if name]), body=body)
+
+
 def sign(
     scheme: str,
     secrets: Sequence[str],
@@ -324,28 +358,10 @@ def sign(
 ) -> Signed:
     """Sign one attempt of a message.
 
-    `secrets` are the live ones, newest first. `message_id` is the same for every attempt;
-    `timestamp` is the attempt's, in POSIX seconds. Raises ValueError when the parts do not fit
-    the scheme: no secret, a malformed one, or for S4 a body without a timestamp at its end.
+    `message_id` is the same for every attempt; `timestamp` is the attempt's, in POSIX seconds. Raises ValueError as
+    Signer does.
     """
-    known = _known(scheme)
-    if not known.signs:
-        return Signed(headers=(), body=body)
-    if not secrets:
-        raise ValueError("There is no secret to sign with.")
-    if not _MESSAGE_ID.fullmatch(message_id):
-        # Standard Webhooks: the id is joined with full stops, so it cannot contain one.
-        raise ValueError("The message id may contain letters, digits, hyphens and underscores.")
-    keys = [signing_key(scheme, secret) for secret in secrets]
-    if scheme == "timestamped_body":
-        body = stamp(body, timestamp)
-    names = known.headers(options)
-    values = (
-        (names.id, message_id),
-        (names.timestamp, str(timestamp)),
-        (names.signature, _signature(scheme, keys, message_id, timestamp, body)),
-    )
-    return Signed(headers=tuple((name, value) for name, value in values if name), body=body)
+    return Signer(scheme, secrets, options).sign(message_id, timestamp, body)
 
 
 def _signature(scheme: str, keys: Sequence[bytes], message_id: str, timestamp: int, body: bytes) -> str:
@@ -387,4 +403,4 @@ def _known(scheme: str) -> Scheme:
 
 
 def _digest(key: bytes, data: bytes) -> bytes:
-    return hmac.new(key, data, hashlib.sha256).digest()
+    return hmac.digest(key, data, "sha256")

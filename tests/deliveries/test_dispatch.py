@@ -12,7 +12,7 @@ from standardwebhooks import Webhook
 from deliveries import outbox
 from deliveries.dispatch import Dispatcher
 from deliveries.models import Attempt, Delivery, Outbox
-from deliveries.results import record
+from deliveries.results import decide, record
 from deliveries.routing import route
 from deliveries.sending import MASK, Sending
 from egress.client import Outcome
@@ -247,8 +247,8 @@ def test_a_worker_that_wakes_after_its_lease_changes_nothing(subscribe, happen, 
         (other,) = outbox.claim(10)
         assert other.attempt == 2
         delivery = Delivery.objects.select_related("subscription").get()
-    late = Sending(stalled, delivery, timezone.now(), outcome=Outcome(status=200))
-    record([late])
+    late = Sending(stalled, delivery, delivery.subscription, timezone.now(), outcome=Outcome(status=200))
+    record([decide(late)])
     assert only().status == Delivery.Status.PENDING
     with system_scope():
         assert Outbox.objects.get().lease_token == other.token

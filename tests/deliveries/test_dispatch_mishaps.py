@@ -10,10 +10,10 @@ from django.utils import timezone
 from deliveries import models, outbox
 from deliveries.dispatch import Dispatcher
 from deliveries.models import Attempt, Delivery, Outbox
-from deliveries.results import record
+from deliveries.results import decide, record
 from deliveries.routing import route
-from deliveries.sending import Sending
-from egress.client import Outcome
+from deliveries.sending import Prepared, Sending
+from egress.client import Outcome, OutgoingRequest
 from events.models import Event
 from subscriptions.models import Subscription
 from tenants.scope import system_scope
@@ -105,11 +105,11 @@ def test_disabling_by_answer_survives_a_failed_write(subscribe, happen):
     with system_scope():
         (claim,) = outbox.claim(10)
         delivery = Delivery.objects.select_related("subscription").get()
-    gone = Sending(claim, delivery, timezone.now(), outcome=Outcome(status=410))
+    gone = Sending(claim, delivery, delivery.subscription, timezone.now(), outcome=Outcome(status=410))
     with transaction.atomic():
-        record([gone])
+        record([decide(gone)])
         transaction.set_rollback(True)  # the commit fails
-    record([gone])
+    record([decide(gone)])
     with system_scope():
         assert Subscription.objects.get().state == Subscription.State.DISABLED
 
@@ -123,19 +123,34 @@ def test_what_is_due_now_is_said_by_the_database_clock(subscribe, happen, delive
     assert len(receiver.posted) == 1
 
 
-def test_attempts_are_kept_as_they_were_made(subscribe, happen, cast):
+def test_attempts_are_kept_as_they_were_made(subscribe, happen):
     subscription, _ = subscribe()
-    made = Attempt(
-        tenant=cast.tenant, delivery_id=subscription.pk, subscription=subscription, number=3,
-        request_headers=[["A", "é \\ \" '{},"]], signed_at=timezone.now(), status_code=None,
-        response_headers=[], response_body=b"\x00\xff\\'", response_truncated=True, error="dns",
-        detail="NULL, {\"x\"} \\ 'y'", outcome="retry", connect_ms=None, total_ms=1.5, address="[::1]:1",
-    )  # fmt: skip
+    happen()
+    route()
     with system_scope():
-        Attempt.objects.keep([made])
+        (claim,) = outbox.claim(10)
+        delivery = Delivery.objects.get()
+    odd = Outcome(
+        status=None, headers=(("X", "caf\udce9\x00"),), body=b"\x00\xff\\'", body_truncated=True, error="dns",
+        detail="NULL, {\"x\"} \\ 'y' \x00", connect_ms=None, total_ms=1.5, address="[::1]:1",
+    )  # fmt: skip
+    request = OutgoingRequest("https://hooks.example.com/", (), b"")
+    sent = Prepared(request, [("A", "é \\ \" '{},")])
+    sending = Sending(claim, delivery, subscription, timezone.now(), prepared=sent, outcome=odd)
+    record([decide(sending)])
+    with system_scope():
         kept = Attempt.objects.get()
-    for field in Attempt._meta.concrete_fields:
-        assert getattr(kept, field.attname) == getattr(made, field.attname), field.name
+    assert (kept.delivery_id, kept.subscription_id, kept.tenant_id) == (
+        delivery.pk,
+        subscription.pk,
+        delivery.tenant_id,
+    )
+    assert (kept.number, kept.outcome, kept.signed_at) == (1, "retry", sending.signed_at)
+    assert kept.request_headers == [["A", "é \\ \" '{},"]]
+    assert kept.response_headers == [["X", "caf\ufffd"]]
+    assert (bytes(kept.response_body), kept.response_truncated) == (b"\x00\xff\\'", True)
+    assert (kept.status_code, kept.error, kept.detail) == (None, "dns", "NULL, {\"x\"} \\ 'y' ")
+    assert (kept.connect_ms, kept.total_ms, kept.address) == (None, 1.5, "[::1]:1")
 
 
 @pytest.mark.spec("B11")
@@ -157,7 +172,7 @@ def test_answers_that_come_while_the_database_is_lost_are_written_without_being_
     happen()
     route()
     dispatcher.wake()  # its claim fails
-    wait_until(lambda: len(receiver.posted) == 4 or dispatcher._in_flight != 3, seconds=3)
+    wait_until(lambda: len(receiver.posted) == 4 or dispatcher._places.taken != 3, seconds=3)
     hold.set()
     wait_until(lambda: set(statuses().values()) == {"delivered"})
     dispatcher.stop(10)

@@ -8,7 +8,7 @@ from deliveries import replay as replaying
 from deliveries.filters import DeliveryFilter
 from deliveries.models import Attempt, Delivery, Outbox, Replay
 from deliveries.replay_serializers import SelectionSerializer
-from deliveries.results import record
+from deliveries.results import decide, record
 from deliveries.routing import route
 from deliveries.sending import Sending
 from egress.client import Outcome
@@ -271,7 +271,8 @@ def test_a_request_under_way_ends_late_and_decides_nothing(api, waiting, its):
         (claim,) = outbox.claim(1)
         delivery = Delivery.objects.select_related("subscription").get(pk=claim.delivery_id)
     assert api().post("/api/v1/deliveries/cancel-pending/", its).json()["cancelled"] == 3
-    record([Sending(claim, delivery, timezone.now(), None, Outcome(status=204, error=""))])
+    late = Sending(claim, delivery, delivery.subscription, timezone.now(), outcome=Outcome(status=204, error=""))
+    record([decide(late)])
     with system_scope():
         assert Delivery.objects.get(pk=delivery.pk).status == "cancelled"
         assert Attempt.objects.get().outcome == Attempt.LATE

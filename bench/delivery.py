@@ -1,0 +1,222 @@
+"""`make bench-delivery`: what telling receivers costs beside the bare limit, on this machine, in this run.
+
+The bare limit (`bench.bare_delivery`) and the portal's dispatcher work off equal backlogs in the same PostgreSQL and
+post to the same receiver process, in turns, so that a noisy machine disturbs both. What counts are the ratios.
+QUICK=1: only the first two figures.
+"""
+
+import contextlib
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from urllib.request import urlopen
+
+import psutil
+import psycopg
+
+from bench.intake import event_of, in_turns, median, say
+from bench.stage import ROOT, Stage, stage
+
+QUICK = os.environ.get("QUICK") == "1"
+TURNS = 5
+BACKLOG = 3000 if QUICK else 8000
+PATIENCE = 120  # seconds for one turn
+
+
+class Process:
+    """A helper of the bench that says when it is ready and is woken by a line."""
+
+    def __init__(self, module: str, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", module, *arguments],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.said = self.process.stdout.readline().strip()
+
+    def wake(self) -> None:
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def processor_seconds(self) -> float:
+        times = psutil.Process(self.process.pid).cpu_times()
+        return times.user + times.system
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class Receiver(Process):
+    def __init__(self) -> None:
+        super().__init__("bench.receiver")
+        self.port = int(self.said)
+
+    def ask(self, path: str = "/stats") -> dict[str, list]:
+        """What came since it was last asked, by path: [how many, [ms each took]]."""
+        with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:  # noqa: S310 (loopback)
+            return json.load(answer)
+
+
+@contextlib.contextmanager
+def running(*processes: Process) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.stop()
+
+
+class Theatre:
+    """The tenant whose messages are told, and the tables of both sides."""
+
+    def __init__(self, here: Stage, receiver: Receiver) -> None:
+        self.here, self.receiver = here, receiver
+        self.connection = psycopg.connect(here.database, autocommit=True)
+        self.connection.execute("SET app.tenant = '*'")
+        self.connection.execute("SET synchronous_commit = off")
+        chance = random.Random(7)  # noqa: S311 (no secret)
+        self.bodies = [event_of(800)(chance) for _ in range(500)]
+
+    def tenant(self, name: str):
+        from tenants.models import Tenant
+        from tenants.scope import system_scope
+
+        with system_scope():
+            return Tenant.objects.create(name=name)
+
+    def subscribe(self, tenant, path: str = "/hook", **fields):
+        """A subscription that agreed."""
+        from subscriptions.models import Subscription
+        from tenants.scope import system_scope
+
+        with system_scope():
+            subscription = Subscription(
+                tenant=tenant, name="Bench", url=f"http://127.0.0.1:{self.receiver.port}{path}", event_types=["*"],
+                state="idle", **fields,
+            )  # fmt: skip
+            subscription.save(force_insert=True)
+            subscription.issue_secret()
+        return subscription
+
+    def fill(self, subscriptions: list, events: int) -> None:
+        """Events, and for each a delivery to every subscription, due now."""
+        from tenants.ids import uuid7
+
+        tenant = subscriptions[0].tenant_id
+        ids = [uuid7() for _ in range(events)]
+        with self.connection.transaction():
+            self.connection.execute(
+                """INSERT INTO events_event (id, tenant_id, type, severity, content_type, body, body_is_data,
+                    data_problem, title, schema_problem)
+                SELECT id, %s, 'order.paid', 'low', 'application/json', body, true, '', '', ''
+                FROM unnest(%s::uuid[], %s::bytea[]) AS row (id, body)""",
+                [tenant, ids, [self.bodies[n % len(self.bodies)] for n in range(events)]],
+            )
+            pairs = [(uuid7(), event, one.pk) for event in ids for one in subscriptions]
+            columns = [list(column) for column in zip(*pairs, strict=True)]
+            self.connection.execute(
+                """WITH row AS MATERIALIZED (
+                    SELECT * FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[]) AS row (id, event_id, subscription_id)
+                ), told AS (
+                    INSERT INTO deliveries_delivery (id, tenant_id, subscription_id, event_id, kind, event_type,
+                        message_id, shape, signing, status, reason, attempt_count)
+                    SELECT id, %s, subscription_id, event_id, 'event', 'order.paid', event_id, 'envelope',
+                        'standard_webhooks', 'pending', '', 0 FROM row
+                )
+                INSERT INTO deliveries_outbox (delivery_id, tenant_id, subscription_id, due_at, attempt)
+                SELECT id, %s, subscription_id, clock_timestamp(), 0 FROM row""",
+                [*columns, tenant, tenant],
+            )
+
+    def fill_bare(self, messages: int, receivers: int = 1) -> None:
+        from tenants.ids import uuid7
+
+        ids = [uuid7() for _ in range(messages)]
+        with self.connection.transaction():
+            self.connection.execute(
+                "INSERT INTO bare_message (id, body) SELECT * FROM unnest(%s::uuid[], %s::bytea[])",
+                [ids, [self.bodies[n % len(self.bodies)] for n in range(messages)]],
+            )
+            pairs = [(uuid7(), message) for message in ids for _ in range(receivers)]
+            self.connection.execute(
+                """WITH row AS MATERIALIZED (SELECT * FROM unnest(%s::uuid[], %s::uuid[]) AS row (id, message_id)),
+                told AS (
+                    INSERT INTO bare_delivery (id, message_id, status) SELECT id, message_id, 'pending' FROM row
+                )
+                INSERT INTO bare_outbox (id, due_at, attempt) SELECT id, clock_timestamp(), 0 FROM row""",
+                [list(column) for column in zip(*pairs, strict=True)],
+            )
+
+    def drained(self, process: Process, table: str, count: int) -> dict:
+        """Wake the process and wait until the outbox is empty: deliveries a second."""
+        begin, used = time.perf_counter(), process.processor_seconds()
+        process.wake()
+        while self.connection.execute(f"SELECT EXISTS (SELECT FROM {table})").fetchone()[0]:  # noqa: S608
+            if time.perf_counter() - begin > PATIENCE:
+                raise RuntimeError(f"{table} did not drain")
+            time.sleep(0.01)
+        took = time.perf_counter() - begin
+        return {"rps": count / took, "µs": (process.processor_seconds() - used) / count * 1e6}
+
+
+def ratio_of(turns: dict[str, list[dict]], ours: str = "portal", limit: str = "bare", field: str = "rps") -> float:
+    return statistics.median(a[field] / b[field] for a, b in zip(turns[ours], turns[limit], strict=True))
+
+
+def dispatching(theatre: Theatre, bare: Process, portal: Process) -> dict:
+    """Deliveries a second: one subscription; and, unless QUICK, a hundred, and events told fifty times each."""
+    tenant = theatre.tenant("Bench dispatch")
+    subscriptions = [theatre.subscribe(tenant)]
+
+    def turn(events: int, receivers: int = 1) -> tuple[Callable[[], dict], Callable[[], dict]]:
+        def bare_turn() -> dict:
+            theatre.fill_bare(events, receivers)
+            return theatre.drained(bare, "bare_outbox", events * receivers)
+
+        def portal_turn() -> dict:
+            theatre.fill(subscriptions[:receivers] if receivers > 1 else subscriptions[:1], events)
+            return theatre.drained(portal, "deliveries_outbox", events * receivers)
+
+        return bare_turn, portal_turn
+
+    def compared(name: str, events: int, receivers: int = 1, turns: int = TURNS) -> tuple[float, float]:
+        bare_turn, portal_turn = turn(events, receivers)
+        bare_turn(), portal_turn()  # warm
+        made = in_turns({"bare": bare_turn, "portal": portal_turn}, turns)
+        ratio = ratio_of(made)
+        say(
+            f"{name:32} bare limit {median(made['bare'], 'rps'):7.0f}/s   portal {median(made['portal'], 'rps'):7.0f}/s"
+            f"   ratio {ratio:.2f}   processor time of one {median(made['bare'], 'µs'):.0f} and"
+            f" {median(made['portal'], 'µs'):.0f} µs"
+        )
+        return ratio, median(made["portal"], "rps")
+
+    ratio, rps = compared("one subscription", BACKLOG)
+    return {"dispatch_ratio": round(ratio, 3), "dispatch_rps": round(rps)}
+
+
+def main() -> None:
+    say("Preparing a PostgreSQL and a receiver ...")
+    os.environ["EGRESS_ALLOW"] = "127.0.0.0/8"
+    with stage() as here:
+        receiver = Receiver()
+        theatre = Theatre(here, receiver)
+        from bench.bare_delivery import TABLES
+
+        theatre.connection.execute(TABLES)
+        bare, portal = Process("bench.bare_delivery", here.database, str(receiver.port)), Process("bench.dispatcher")
+        with running(receiver, bare, portal):
+            figures = dispatching(theatre, bare, portal)
+    print(json.dumps(figures), flush=True)
+
+
+if __name__ == "__main__":
+    main()

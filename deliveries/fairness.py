@@ -1,0 +1,67 @@
+"""Who may have how many requests under way (B8). Pure.
+
+A tenant may take as many places as remain free, so one whose receivers hang settles at half of them, two at a third
+each, and there is always room for somebody who has none. A subscription has a bound besides. Nobody's share has to be
+configured, and a tenant alone has what it needs.
+"""
+
+from collections import Counter
+from collections.abc import Hashable, Sequence
+from typing import Any, NamedTuple
+
+PLACES = 512
+OF_ONE_SUBSCRIPTION = 128
+BATCH = 200
+WORTH_A_CLAIM = 32  # fewer are not asked for while others are under way
+
+
+class Others(NamedTuple):
+    """All but these tenants and subscriptions."""
+
+    tenants: Sequence[Any] = ()
+    subscriptions: Sequence[Any] = ()
+
+
+EVERYBODY = Others()
+
+
+class Places:
+    """What is under way. `take` and `free` one place of a subscription and its tenant."""
+
+    def __init__(
+        self, places: int = PLACES, of_one_subscription: int = OF_ONE_SUBSCRIPTION, batch: int = BATCH
+    ) -> None:
+        self.places = places
+        self._of_one = of_one_subscription
+        self._batch = batch
+        self.taken = 0
+        self._tenants: Counter[Hashable] = Counter()
+        self._subscriptions: Counter[Hashable] = Counter()
+
+    def take(self, tenant: Hashable, subscription: Hashable) -> None:
+        self.taken += 1
+        self._tenants[tenant] += 1
+        self._subscriptions[subscription] += 1
+
+    def free(self, tenant: Hashable, subscription: Hashable) -> None:
+        self.taken -= 1
+        for counter, name in ((self._tenants, tenant), (self._subscriptions, subscription)):
+            counter[name] -= 1
+            if counter[name] <= 0:
+                del counter[name]
+
+    def offer(self) -> tuple[int, Others]:
+        """How many more to claim, of all but those who have their share.
+
+        Even if all of them were one tenant's or one subscription's, it would have no more than its share.
+        """
+        free = self.places - self.taken
+        least = max(1, min(WORTH_A_CLAIM, free // 4))
+        tenants = [name for name, count in self._tenants.items() if count + 2 * least > free]
+        subscriptions = [name for name, count in self._subscriptions.items() if count + least > self._of_one]
+        if free < 2:
+            return 0, Others(tenants, subscriptions)
+        most_of_a_tenant = max((c for t, c in self._tenants.items() if c + 2 * least <= free), default=0)
+        most_of_one = max((c for s, c in self._subscriptions.items() if c + least <= self._of_one), default=0)
+        room = min(self._batch, (free - most_of_a_tenant) // 2, self._of_one - most_of_one)
+        return room, Others(tenants, subscriptions)
