@@ -240,6 +240,22 @@ def test_another_filter_starts_to_count_anew(cast, subscribe, happen, decide):
     assert (fresh(subscription).filter_errors, fresh(subscription).filter_error) == (0, "")
 
 
+def test_an_error_of_a_filter_that_is_no_more_is_not_counted(subscribe, happen, cast, evaluator, monkeypatch):
+    """It was changed while the old one was asked."""
+    subscription, _ = subscribe(filter="payload.missing == 1")
+    happened(happen)
+    route()
+    count = deciding._count
+
+    def change_then_count(problems):
+        Subscription.objects.filter(pk=subscription.pk).update(filter="true")
+        count(problems)
+
+    monkeypatch.setattr(deciding, "_count", change_then_count)
+    deciding.decide(cast.tenant.pk, evaluator)
+    assert fresh(subscription).filter_errors == 0
+
+
 def test_what_is_neither_true_nor_false_is_an_error(subscribe, happen, decide):
     subscription, _ = subscribe(filter="payload.amount")
     happened(happen)
