@@ -46,7 +46,7 @@ WRITTEN = [field.name for field in Failing._meta.concrete_fields if field.name n
 
 def park(sendings: "Sequence[Sending]", at: datetime | None = None) -> "list[Sending]":
     """Those that may be sent now; the others are put off until their place in the line. In the caller's transaction."""
-    asked = {one.claim.subscription_id for one in sendings if may_be_parked(one)}
+    asked = {one.subscription.pk for one in sendings if may_be_parked(one)}
     if not asked:
         return list(sendings)
     rows, at = _locked(asked), at or _now()
@@ -68,9 +68,9 @@ def record(decided: "Iterable[tuple[Sending, Decision]]", at: datetime | None = 
     counted = [(sending, decision) for sending, decision in decided if _counts(sending)]
     if not counted:
         return
-    latest = {sending.claim.subscription_id: sending for sending, _ in counted}
+    latest = {sending.subscription.pk: sending for sending, _ in counted}
     rows = _locked(latest)
-    failed = {sending.claim.subscription_id for sending, decision in counted if _has_failed(sending, decision)}
+    failed = {sending.subscription.pk for sending, decision in counted if _has_failed(sending, decision)}
     if not rows and not failed:
         return
     at = at or _now()
@@ -126,15 +126,15 @@ def _locked(subscriptions: Iterable[UUID]) -> dict[UUID, Failing]:
 
 def _present(rows: dict[UUID, Failing], sending: "Sending") -> Failing | None:
     """The row about its subscription in the state in which the message was sent."""
-    row = rows.get(sending.claim.subscription_id)
+    row = rows.get(sending.subscription.pk)
     return row if row and row.state_changed_at == sending.subscription.state_changed_at else None
 
 
 def _begun(sendings: "Iterable[Sending]", at: datetime) -> dict[UUID, Failing]:
     """A row for each, locked. Another worker may make the same just now: then it is that one."""
     new = []
-    for sending in sorted(sendings, key=lambda one: one.claim.subscription_id):
-        row = Failing(subscription_id=sending.claim.subscription_id, tenant_id=sending.claim.tenant_id)
+    for sending in sorted(sendings, key=lambda one: one.subscription.pk):
+        row = Failing(subscription_id=sending.subscription.pk, tenant_id=sending.subscription.tenant_id)
         row.begin(sending.subscription.state_changed_at, at)
         new.append(row)
     Failing.objects.bulk_create(new, ignore_conflicts=True)

@@ -46,10 +46,10 @@ def hold(sendings: "Sequence[Sending]") -> "list[Sending]":
     if not waiting:
         return list(sendings)
     # Locked, and looked at once more: an answer that is just being written lets go only of what is held already.
-    of = {sending.claim.subscription_id for sending in waiting}
+    of = {sending.subscription.pk for sending in waiting}
     locked = Subscription.objects.filter(pk__in=of).order_by("pk").select_for_update(no_key=True)
     unproven = {one.pk: one for one in locked if one.needs_challenge()}
-    held = [sending for sending in waiting if sending.claim.subscription_id in unproven]
+    held = [sending for sending in waiting if sending.subscription.pk in unproven]
     for delivery_id, due_at in outbox.hold([sending.claim for sending in held], HELD).items():
         pending = Delivery.objects.filter(pk=delivery_id, status=Delivery.Status.PENDING)
         pending.update(reason=HELD_REASON, next_attempt_at=due_at)
@@ -86,7 +86,7 @@ def decide(sending: "Sending", usual: Decision) -> Decision:
 def settle(answered: "Iterable[tuple[Sending, Decision]]") -> None:
     """Tell the subscriptions what came of their challenges, and let go of what waited. In the results' transaction."""
     challenged = [one for one in answered if one[0].delivery.kind == Delivery.Kind.CHALLENGE]
-    for sending, decision in sorted(challenged, key=lambda one: one[0].claim.subscription_id):
+    for sending, decision in sorted(challenged, key=lambda one: one[0].subscription.pk):
         # A copy: it is refreshed, and if this transaction fails the next try must find it as it was loaded.
         subscription, notice_id = copy(sending.subscription), sending.delivery.notice_id
         failure = _failure(sending)

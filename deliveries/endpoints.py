@@ -1,6 +1,6 @@
 """Where messages go: subscriptions as they are now, with what is worked out from them kept while they do not change.
 
-URL, headers, authentication and secrets are opened once, not for every message. What is kept is never believed by itself: each batch
+What is sealed is opened once, not for every message. What is kept is never believed by itself: each batch
 of claims asks for the versions first, and one that differs in a single byte is read anew. So a subscription that was
 changed, disabled or deleted is seen so by every claim that was made afterwards.
 """

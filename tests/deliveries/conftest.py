@@ -2,8 +2,12 @@
 
 import pytest
 
+from deliveries import lines, sending
 from deliveries.dispatch import Dispatcher
+from deliveries.endpoints import Endpoints
+from deliveries.outbox import Claim
 from deliveries.routing import route
+from deliveries.sending import Sending
 from events.models import Event, Inbox
 from subscriptions.models import Subscription
 from tenants.scope import tenant_scope
@@ -71,3 +75,12 @@ def deliver(dispatcher):
         return dispatcher.drain()
 
     return run
+
+
+def begun(claims: list[Claim]) -> list[Sending]:
+    """What may leave now of what was claimed, as the dispatcher finds it; the others are cancelled or given back."""
+    if not claims:
+        return []
+    sendings, cancelled = lines.run(sending.reading(claims, Endpoints()))
+    lines.run(sending.cancelling(cancelled))
+    return sending.admit(sendings)

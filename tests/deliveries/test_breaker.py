@@ -10,15 +10,15 @@ from django.utils import timezone
 
 from deliveries import breaker, outbox
 from deliveries.models import Attempt, Delivery, Outbox
-from deliveries.results import record
+from deliveries.results import decide, record
 from deliveries.routing import route
-from deliveries.sending import load
 from egress.client import Outcome
 from events.models import Event
 from subscriptions.failing import COOL_DOWN, LONGEST_COOL_DOWN, OPENS_AFTER, Breaker
 from subscriptions.models import Failing, Subscription, WrongState
 from tenants.models import AuditEntry
 from tenants.scope import system_scope, tenant_scope
+from tests.deliveries.conftest import begun
 from tests.receiver import Answer
 
 SECOND = timedelta(seconds=1)
@@ -154,7 +154,7 @@ def test_of_two_workers_one_sends_the_probe(down, happen):
     for _ in range(2):
         with system_scope():
             claims = outbox.claim(3)
-        sent += [sending for sending, _ in load(claims)]
+        sent += begun(claims)
     assert len(sent) == 1
     assert row().probe == sent[0].delivery.pk
 
@@ -162,9 +162,9 @@ def test_of_two_workers_one_sends_the_probe(down, happen):
 def test_a_worker_that_dies_with_the_probe_is_followed_by_another(down):
     end_cool_down()
     with system_scope():
-        [first] = [sending for sending, _ in load(outbox.claim(1))]
+        [first] = begun(outbox.claim(1))
         Failing.objects.update(probe_until=timezone.now() - SECOND)
-        [second] = [sending for sending, _ in load(outbox.claim(1))]
+        [second] = begun(outbox.claim(1))
     assert row().probe == second.delivery.pk != first.delivery.pk
 
 
@@ -174,12 +174,12 @@ def test_an_answer_to_what_was_sent_before_it_opened_changes_nothing(subscribe, 
         happen()
     route()
     with system_scope():
-        sendings = [sending for sending, _ in load(outbox.claim(50))]
+        sendings = begun(outbox.claim(50))
     for sending in sendings:
         sending.outcome = Outcome(status=503)
-    record(sendings[:OPENS_AFTER])
+    record([decide(one) for one in sendings[:OPENS_AFTER]])
     opened = row()
-    record(sendings[OPENS_AFTER:])
+    record([decide(one) for one in sendings[OPENS_AFTER:]])
     assert (row().open_until, row().cool_down) == (opened.open_until, COOL_DOWN)
 
 
@@ -249,11 +249,11 @@ def test_enabling_it_again_begins_anew(down, happen, deliver, receiver):
 def test_it_is_written_with_the_results_or_not_at_all(down, monkeypatch):
     end_cool_down()
     with system_scope():
-        [sending] = [sending for sending, _ in load(outbox.claim(1))]
+        [sending] = begun(outbox.claim(1))
     sending.outcome = Outcome(status=204)
     monkeypatch.setattr(Failing.objects, "filter", lambda **_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        record([sending])
+        record([decide(one) for one in [sending]])
     monkeypatch.undo()
     assert row() is not None
     with system_scope():
@@ -268,11 +268,11 @@ def test_a_receiver_that_is_well_costs_one_look_a_batch(subscribe, happen):
     with system_scope():
         claims = outbox.claim(50)
     with CaptureQueriesContext(connection) as reading:
-        sendings = [sending for sending, _ in load(claims)]
+        sendings = begun(claims)
     for sending in sendings:
         sending.outcome = Outcome(status=204)
     with CaptureQueriesContext(connection) as writing:
-        record(sendings)
+        record([decide(one) for one in sendings])
     about = [query["sql"] for query in [*reading, *writing] if "subscriptions_failing" in query["sql"]]
     assert ["JOIN" in sql for sql in about] == [True, False]
     assert not [sql for sql in about if sql.startswith(("UPDATE", "INSERT", "DELETE"))]

@@ -10,13 +10,14 @@ from standardwebhooks import Webhook
 
 from deliveries import outbox
 from deliveries.models import Attempt, Delivery, Outbox
-from deliveries.results import record
+from deliveries.results import decide, record
 from deliveries.routing import route
-from deliveries.sending import MASK, Sending, load
+from deliveries.sending import MASK, Sending
 from egress.client import Outcome
 from subscriptions import challenges
 from subscriptions.models import Notice, Subscription
 from tenants.scope import system_scope, tenant_scope
+from tests.deliveries.conftest import begun
 from tests.meanwhile import meanwhile
 from tests.receiver import Answer
 from tests.subscriptions.test_concurrency import at_once
@@ -383,7 +384,7 @@ def claim_all() -> list[Sending]:
     """Every due delivery, claimed and read as a dispatcher does before it sends."""
     with system_scope():
         claims = outbox.claim(100)
-    return [sending for sending, _ in load(claims)]
+    return begun(claims)
 
 
 def value_of(sending) -> bytes:
@@ -392,7 +393,7 @@ def value_of(sending) -> bytes:
 
 def answer(sending, status, body=b"", error="") -> None:
     sending.outcome = Outcome(status=status, body=body, error=error, total_ms=1.0)
-    record([sending])
+    record([decide(sending)])
 
 
 @pytest.mark.parametrize("act", ["disable", "delete"])
@@ -476,7 +477,7 @@ def test_two_workers_that_hold_at_once_ask_once(proven, happen, cast):
     def work():
         with system_scope():
             claims = outbox.claim(1)
-        return len(claims), list(load(claims))
+        return len(claims), begun(claims)
 
     assert at_once(work, work) == [(1, []), (1, [])]
     with system_scope():
@@ -501,7 +502,7 @@ def test_what_is_claimed_while_the_answer_is_written_is_not_left_waiting(proven,
     def work():
         with system_scope():
             claims = outbox.claim(1)
-        return list(load(claims))
+        return begun(claims)
 
     sendings = meanwhile(cast.tenant.pk, pass_meanwhile, work)
     assert len(sendings) == 1

@@ -40,7 +40,7 @@ def answers(subscribe, happen):
     def record(at, decision=FAILED, status=503):
         with system_scope():
             delivery = Delivery.objects.select_related("subscription__failing").filter(event=event).get()
-            sending = Sending(None, delivery, at, outcome=Outcome(status=status))
+            sending = Sending(None, delivery, delivery.subscription, at, outcome=Outcome(status=status))
             breaker.record([(sending, decision)], at)
 
     record.to = subscription
@@ -209,7 +209,13 @@ def test_a_subscription_that_fails_to_receive_news_of_itself_makes_no_endless_ne
                 Delivery.objects.select_related("subscription__failing").filter(event_type__startswith="portal.")
             )
             at = start + hour * HOUR
-            breaker.record([(Sending(None, one, at, outcome=Outcome(status=503)), FAILED) for one in about_itself], at)
+            breaker.record(
+                [
+                    (Sending(None, one, one.subscription, at, outcome=Outcome(status=503)), FAILED)
+                    for one in about_itself
+                ],
+                at,
+            )
     route()
     assert len(about_itself) == 2
     assert news() == [WARNED_1, WARNED_3, DISABLED]
@@ -244,7 +250,9 @@ def test_a_late_answer_to_the_state_before_says_nothing(answers, start, happen):
         fresh(before).enable()
     answers(start)
     with system_scope():
-        breaker.record([(Sending(None, stale, start, outcome=Outcome(status=204)), DELIVERED)], start)
+        breaker.record(
+            [(Sending(None, stale, stale.subscription, start, outcome=Outcome(status=204)), DELIVERED)], start
+        )
         assert Failing.objects.get().since == start
 
 
