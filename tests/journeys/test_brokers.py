@@ -14,7 +14,7 @@ from tests import brokers
 from tests.portal import Portal, call, free_port, wait_for
 from tests.receiver import Answer, Receiver
 
-pytestmark = [pytest.mark.journey, pytest.mark.spec("B11")]
+pytestmark = [pytest.mark.journey, pytest.mark.spec("B11"), pytest.mark.xdist_group("brokers")]
 
 BURST = 1000
 
@@ -25,13 +25,7 @@ def make(name):
     return brokers.RabbitMQ(free_port(), (free_port(), free_port()))
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(name, marks=pytest.mark.xdist_group(f"broker-{name}"))  # each starts a portal: one worker a broker
-        for name in brokers.FIND
-    ],
-)
+@pytest.fixture(scope="module", params=brokers.FIND)
 def broker(request):
     if brokers.FIND[request.param]() is None:
         missed = f"NOT TESTED: {request.param} as the broker. `python tests/brokers.py` installs it where it can."
