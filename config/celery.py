@@ -44,9 +44,10 @@ class Portcullis(Celery):
     """
 
     def send_task(self, name: str, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        options.pop("producer", None)  # beat's own never finds a RabbitMQ again that it lost; one of the pool does
         look = None if args or kwargs else _LOOKS.get(urlsplit(str(self.conf.broker_url)).scheme)
         if look is not None:
-            with self.producer_or_acquire(options.get("producer")) as producer:
+            with self.producer_or_acquire() as producer:
                 is_waiting = look(producer.channel, name)
                 self._reached()
                 if is_waiting:
