@@ -230,7 +230,7 @@ def test_what_is_not_understood_is_refused(polled, api, query):
 
 
 def test_an_answer_is_bounded_in_bytes_and_never_empty_for_it(polled, events, poll, monkeypatch):
-    monkeypatch.setattr("deliveries.pull.MAX_BYTES", 1000)
+    monkeypatch.setattr("deliveries.pull.MAX_BYTES", 100)
     subscription, _ = polled()
     made = events(3, body=b'{"long": "%s"}' % (b"x" * 600))
     got, after = [], {}
