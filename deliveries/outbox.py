@@ -239,13 +239,16 @@ def pull_forward(subscription_id: uuid.UUID, by: timedelta, limit: int) -> dict[
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE deliveries_outbox SET due_at = greatest(due_at - %s, clock_timestamp()) WHERE delivery_id IN (
+            WITH first AS MATERIALIZED (
                 SELECT delivery_id FROM deliveries_outbox
                 WHERE subscription_id = %s AND attempt = 0 AND lease_token IS NULL AND due_at > clock_timestamp()
                 ORDER BY due_at LIMIT %s FOR UPDATE SKIP LOCKED
-            ) RETURNING delivery_id, due_at
+            )
+            UPDATE deliveries_outbox AS outbox SET due_at = greatest(due_at - %s, clock_timestamp())
+            FROM first WHERE outbox.delivery_id = first.delivery_id
+            RETURNING outbox.delivery_id, outbox.due_at
             """,
-            [by, subscription_id, limit],
+            [subscription_id, limit, by],
         )
         return dict(cursor.fetchall())
 

@@ -1,5 +1,6 @@
 """A receiver that is down is left alone, tried again by one delivery, and gets its backlog back bit by bit."""
 
+import threading
 import uuid
 from datetime import timedelta
 
@@ -363,3 +364,41 @@ def test_two_at_once_do_not_both_try(down):
 def test_it_is_no_event_when_it_opens(down):
     with system_scope():
         assert not Event.objects.filter(type__startswith="portal.").exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_workers_that_see_the_first_failures_at_once_keep_one_row(subscribe, happen):
+    """None of them finds a row, all make one, and none waits for another for ever."""
+    for name in ("one", "two"):
+        subscribe(name=name, policy="exponential")
+    for _ in range(2 * OPENS_AFTER):
+        happen()
+    route()
+    batches = []
+    for number in range(4):
+        with system_scope():
+            batch = [sending for sending, _ in load(outbox.claim(OPENS_AFTER))]
+        for sending in batch:
+            sending.outcome = Outcome(status=503)
+        batches.append(batch if number % 2 else batch[::-1])
+    failed, together = [], threading.Barrier(len(batches))
+
+    def work(batch) -> None:
+        together.wait()
+        try:
+            record(batch)
+        except Exception as error:
+            failed.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=work, args=(batch,)) for batch in batches]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert failed == []
+    with system_scope():
+        rows = list(Failing.objects.all())
+        assert Attempt.objects.exclude(outcome=Attempt.LATE).count() == 4 * OPENS_AFTER
+    assert [one.breaker() for one in rows] == [Breaker.OPEN] * 2
