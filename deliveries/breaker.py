@@ -86,7 +86,7 @@ def record(decided: "Iterable[tuple[Sending, Decision]]", at: datetime | None = 
     Failing.objects.bulk_update(troubled, WRITTEN)
     for row in troubled:
         if row.pk in failed:
-            _take_step(row, latest[row.pk].delivery.subscription, at)
+            _take_step(row, latest[row.pk].subscription, at)
 
 
 @transaction.atomic

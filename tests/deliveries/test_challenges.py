@@ -388,7 +388,7 @@ def claim_all() -> list[Sending]:
 
 
 def value_of(sending) -> bytes:
-    return sending.delivery.notice.payload["challenge"].encode()
+    return sending.about.payload["challenge"].encode()
 
 
 def answer(sending, status, body=b"", error="") -> None:
