@@ -20,11 +20,13 @@ import psutil
 import psycopg
 
 from bench.intake import event_of, in_turns, median, say
-from bench.stage import ROOT, Stage, stage
+from bench.stage import ROOT, Server, Stage, stage
 
 QUICK = os.environ.get("QUICK") == "1"
-TURNS = 5
-BACKLOG = 3000 if QUICK else 8000
+TURNS = 3 if QUICK else 5
+BACKLOG = 2500 if QUICK else 8000
+E2E_SECONDS = 2 if QUICK else 4
+SUSTAINED_SECONDS = int(os.environ.get("SUSTAINED_SECONDS", "60"))
 PATIENCE = 120  # seconds for one turn
 
 
@@ -203,6 +205,117 @@ def dispatching(theatre: Theatre, bare: Process, portal: Process) -> dict:
     return {"dispatch_ratio": round(ratio, 3), "dispatch_rps": round(rps)}
 
 
+class Pipeline:
+    """A door, and workers behind it that tell the receiver under `path`."""
+
+    def __init__(self, theatre: Theatre, door: Server, ingest: str, secret: str, path: str) -> None:
+        self.theatre, self.door, self.ingest, self.secret, self.path = theatre, door, ingest, secret, path
+
+    def post(self, seconds: float, rate: float = 0, connections: int = 64) -> dict:
+        """Post, and wait until all that was accepted has been received."""
+        receiver = self.theatre.receiver
+        receiver.ask()
+        wanted = {
+            "address": list(self.door.address), "path": self.ingest, "secret": self.secret, "rate": rate,
+            "seconds": seconds, "connections": connections,
+        }  # fmt: skip
+        begin = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-m", "bench.sender", json.dumps(wanted)], cwd=ROOT, capture_output=True, check=True
+        )
+        sent = json.loads(done.stdout)
+        if sent["refused"]:
+            raise RuntimeError(f"{sent['refused']} posts were refused")
+        behind, count, took = None, 0, []
+        while True:
+            told, times = receiver.ask().get(self.path, [0, []])
+            count += told
+            took += times
+            behind = sent["accepted"] - count if behind is None else behind
+            if count >= sent["accepted"]:
+                break
+            if time.monotonic() > begin + seconds + PATIENCE:
+                raise RuntimeError(f"{sent['accepted'] - count} were not received")
+            time.sleep(0.02)
+        took.sort()
+        return {
+            "eps": count / (time.monotonic() - begin), "behind": behind, "p50": took[len(took) // 2],
+            "p99": took[len(took) * 99 // 100],
+        }  # fmt: skip
+
+
+@contextlib.contextmanager
+def pipelines(theatre: Theatre) -> Iterator[tuple[Pipeline, Pipeline]]:
+    """The bare one and the portal's: web process, Celery worker with its two processes, and beat."""
+    from bench.bare_delivery import KEEP
+
+    here = theatre.here
+    ingest, secret = here.source("hmac")
+    from sources.models import Source
+    from tenants.scope import system_scope
+
+    with system_scope():
+        tenant = Source.objects.select_related("tenant").get(ingest_key=ingest.rpartition("/")[2]).tenant
+    theatre.subscribe(tenant, "/told")
+    celery = [sys.executable, "-m", "celery", "--app", "config", "--quiet"]
+    bare_door = {"BENCH_CONNINFO": here.database, "BENCH_SECRET": secret, "BENCH_INSERT": KEEP}
+    workers = [
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for command in (
+            [*celery, "worker", "--concurrency", "2", "--optimization", "fair", "--without-gossip", "--without-mingle",
+             "--without-heartbeat", "--loglevel", "error"],
+            [*celery, "beat", "--schedule", str(here.directory / "beat"), "--pidfile", "", "--loglevel", "error"],
+        )
+    ]  # fmt: skip
+    worker = Process("bench.bare_delivery", here.database, str(theatre.receiver.port), "route")
+    try:
+        with (
+            here.served("bench.bare_intake:application", **bare_door) as bare,
+            here.served("config.asgi:application") as door,
+        ):
+            yield (
+                Pipeline(theatre, bare, "/", secret, "/bare"),
+                Pipeline(theatre, door, ingest, secret, "/told"),
+            )
+    finally:
+        worker.stop()
+        for process in workers:
+            process.terminate()
+        for process in workers:
+            process.wait(30)
+
+
+def end_to_end(theatre: Theatre) -> dict:
+    """From the door to the receiver: events a second, latencies at half of that, and the wake-up of an idle portal."""
+    with pipelines(theatre) as (bare, portal):
+        for one in (bare, portal):
+            one.post(1)  # warm
+        full = in_turns({"bare": lambda: bare.post(E2E_SECONDS), "portal": lambda: portal.post(E2E_SECONDS)}, TURNS)
+        ratio, eps = ratio_of(full, field="eps"), median(full["portal"], "eps")
+        say(f"door to receiver   bare {median(full['bare'], 'eps'):.0f}/s   portal {eps:.0f}/s   ratio {ratio:.2f}")
+        figures = {"e2e_ratio": round(ratio, 3), "e2e_eps": round(eps)}
+        if QUICK:
+            return figures
+        rate = eps / 2
+        half = in_turns({"bare": lambda: bare.post(4, rate), "portal": lambda: portal.post(4, rate)}, TURNS)
+        p99_ratio = ratio_of(half, field="p99")
+        say(
+            f"at {rate:.0f}/s   bare p50 {median(half['bare'], 'p50'):.1f} p99 {median(half['bare'], 'p99'):.1f} ms"
+            f"   portal p50 {median(half['portal'], 'p50'):.1f} p99 {median(half['portal'], 'p99'):.1f} ms"
+            f"   p99 ratio {p99_ratio:.2f}"
+        )
+        idle = in_turns({"bare": lambda: bare.post(6, 5, 1), "portal": lambda: portal.post(6, 5, 1)}, 2)
+        say(
+            f"one event to an idle portal   bare {median(idle['bare'], 'p50'):.1f} ms"
+            f"   portal {median(idle['portal'], 'p50'):.1f} ms   ratio {ratio_of(idle, field='p50'):.1f}"
+        )
+        behind = portal.post(SUSTAINED_SECONDS, 0.8 * eps)
+        say(
+            f"{SUSTAINED_SECONDS} s at {0.8 * eps:.0f}/s: {behind['behind']} not told at the end, p99 {behind['p99']:.0f} ms"
+        )
+        return figures | {"p99_ratio": round(p99_ratio, 3)}
+
+
 def main() -> None:
     say("Preparing a PostgreSQL and a receiver ...")
     os.environ["EGRESS_ALLOW"] = "127.0.0.0/8"
@@ -215,6 +328,9 @@ def main() -> None:
         bare, portal = Process("bench.bare_delivery", here.database, str(receiver.port)), Process("bench.dispatcher")
         with running(receiver, bare, portal):
             figures = dispatching(theatre, bare, portal)
+            for process in (bare, portal):
+                process.stop()
+            figures |= end_to_end(theatre)
     print(json.dumps(figures), flush=True)
 
 

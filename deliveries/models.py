@@ -13,7 +13,7 @@ from subscriptions import messages
 from subscriptions.messages import Message
 from subscriptions.models import Notice, Subscription, WrongState
 from subscriptions.signing import stamp
-from tenants.ids import time_of
+from tenants.ids import time_of, uuid7
 from tenants.models import Tenant
 from tenants.scope import ScopedManager
 
@@ -34,8 +34,7 @@ MEANINGS = {
 class DeliveryQuerySet(models.QuerySet):
     def enqueue_all(self, deliveries: "list[Delivery]") -> "list[Delivery]":
         """Keep new deliveries, each with its outbox row, due now. The caller's transaction makes them visible."""
-        self.bulk_create(deliveries)
-        outbox.put([(delivery.pk, delivery.tenant_id, delivery.subscription_id) for delivery in deliveries])
+        outbox.put([as_new(one) for one in deliveries])
         return deliveries
 
     def enqueue(self, delivery: "Delivery") -> "Delivery":
@@ -202,6 +201,18 @@ def _cancelled(reason: str) -> dict:
 def _refuse_unconfirmed(subscription: Subscription) -> None:
     if subscription.state == Subscription.State.PENDING:
         raise WrongState("While it is pending nothing but its confirmation link waits: that is not cancelled.")
+
+
+def as_new(delivery: Delivery) -> outbox.New:
+    return outbox.New._make([getattr(delivery, name) for name in outbox.New._fields])
+
+
+def new_of_event(event: Event, subscription: Subscription) -> outbox.New:
+    """The same as `of_event`, for the router, which makes thousands and looks at none."""
+    return outbox.New(
+        uuid7(), event.tenant_id, subscription.pk, event.pk, None, Delivery.Kind.EVENT, event.type, str(event.pk),
+        subscription.shape, subscription.signing,
+    )  # fmt: skip
 
 
 def of_event(event: Event, subscription: Subscription) -> Delivery:

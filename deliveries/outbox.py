@@ -16,7 +16,7 @@ from django.db import connection
 from deliveries import lines
 from deliveries.fairness import EVERYBODY, Others
 from deliveries.lines import Steps
-from events.columns import Uuids
+from events.columns import Texts, Uuids
 
 # Longer than any request may take, waiting for its turn included.
 LEASE = timedelta(seconds=settings.DELIVERY_LEASE_SECONDS)
@@ -44,19 +44,46 @@ class Counted:
     is_exact: bool
 
 
-def put(rows: Sequence[tuple[uuid.UUID, uuid.UUID, uuid.UUID]]) -> None:
-    """Rows that are due now, given as (delivery, tenant, subscription)."""
-    if not rows:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            INSERT INTO deliveries_outbox (delivery_id, tenant_id, subscription_id, due_at, attempt)
-            SELECT delivery_id, tenant_id, subscription_id, clock_timestamp(), 0
-            FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[]) AS new (delivery_id, tenant_id, subscription_id)
-            """,
-            [list(column) for column in zip(*rows, strict=True)],
-        )
+class New(NamedTuple):
+    """A delivery that is to be kept, due now."""
+
+    pk: uuid.UUID
+    tenant_id: uuid.UUID
+    subscription_id: uuid.UUID
+    event_id: uuid.UUID | None
+    notice_id: uuid.UUID | None
+    kind: str
+    event_type: str
+    message_id: str
+    shape: str
+    signing: str
+
+
+_PUT = """
+    WITH row AS MATERIALIZED (
+        SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[], $7::text[],
+            $8::text[], $9::text[], $10::text[])
+            AS row (id, tenant_id, subscription_id, event_id, notice_id, kind, event_type, message_id, shape, signing)
+    ), kept AS (
+        INSERT INTO deliveries_delivery (id, tenant_id, subscription_id, event_id, notice_id, kind, event_type,
+            message_id, shape, signing, status, reason, attempt_count, next_attempt_at)
+        SELECT row.*, 'pending', '', 0, clock_timestamp() FROM row
+    )
+    INSERT INTO deliveries_outbox (delivery_id, tenant_id, subscription_id, due_at, attempt)
+    SELECT id, tenant_id, subscription_id, clock_timestamp(), 0 FROM row
+"""
+_PUT_TYPES = (Uuids, Uuids, Uuids, Uuids, Uuids, Texts, Texts, Texts, Texts, Texts)
+
+
+def put(deliveries: Sequence[New]) -> None:
+    """Keep deliveries and their outbox rows, in the caller's transaction and scope."""
+    if deliveries:
+        lines.run(_putting(deliveries))
+
+
+def _putting(deliveries: Sequence[New]) -> Steps[None]:
+    columns = zip(*deliveries, strict=True)
+    yield _PUT, [column(values) for column, values in zip(_PUT_TYPES, columns, strict=True)]
 
 
 # Not `clock_timestamp()`: by it the index could not be entered, and whatever waits for hours would be looked through.

@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from django.db import connection
 from django.utils import timezone
 
-from deliveries.models import Delivery, of_event, of_notice
+from deliveries import outbox
+from deliveries.models import as_new, new_of_event, of_notice
+from deliveries.outbox import New
 from events.models import Event, Inbox
 from subscriptions import filters
 from subscriptions.models import Notice, Subscription
@@ -47,8 +49,8 @@ def route(batch: int = BATCH) -> Routed:
     with system_scope():
         events = _claim_events(batch)
         notices = _claim_notices(batch)
-        deliveries = [*_matches(events), *map(of_notice, notices)]
-        Delivery.objects.enqueue_all(deliveries)
+        deliveries = [*_matches(events), *[as_new(of_notice(notice)) for notice in notices]]
+        outbox.put(deliveries)
     return Routed(len(events), len(notices), len(deliveries))
 
 
@@ -87,7 +89,7 @@ def _claim_notices(batch: int) -> list[Notice]:
     return notices
 
 
-def _matches(events: Iterable[Event]) -> Iterator[Delivery]:
+def _matches(events: Iterable[Event]) -> Iterator[New]:
     ready = _ready_subscriptions({event.tenant_id for event in events})
     for event in events:
         for subscription in ready[event.tenant_id]:
@@ -97,7 +99,7 @@ def _matches(events: Iterable[Event]) -> Iterator[Delivery]:
                 logger.error("Subscription %s is not told of event %s: %s", subscription.pk, event.pk, error)
                 continue
             if wanted:
-                yield of_event(event, subscription)
+                yield new_of_event(event, subscription)
 
 
 def wants(subscription: Subscription, event: Event) -> bool:

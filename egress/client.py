@@ -26,11 +26,10 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace, TracebackType
+from types import TracebackType
 from typing import Any, Self
 
 import aiohttp
@@ -48,6 +47,7 @@ from egress.guard import AddressRefused, Guard, Target, UrlRefused
 from egress.resolver import PooledResolver
 
 MAX_TIMEOUT = 30.0
+TARGETS = 4096  # URLs that were read lately
 MAX_ROUTES = 3  # of a name's addresses, how many a proxy is asked for in turn
 KEPT_BODY = 16 * 1024
 READ_BODY = 64 * 1024
@@ -87,7 +87,7 @@ AddrInfo = tuple[
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class OutgoingRequest:
     """One HTTP request, ready to go. `timeout` is in seconds, for the whole exchange, ≤ 30."""
 
@@ -146,7 +146,7 @@ class _Route:
     host: str = ""
 
 
-@dataclass
+@dataclass(slots=True)
 class _Exchange:
     """What is learnt on the way; filled in by the socket factory, the traces and the reader."""
 
@@ -157,7 +157,6 @@ class _Exchange:
     reused: bool = False
     refusal: AddressRefused | None = None
     attempted: bool = False
-    connect_started: float = 0.0
     connect_ms: float | None = None
     status: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
@@ -178,7 +177,7 @@ class _Exchange:
         )
 
 
-@dataclass
+@dataclass(slots=True)
 class _Host:
     """The requests under way or waiting for one host and port; forgotten with the last of them."""
 
@@ -230,6 +229,18 @@ class _Protocol(ResponseHandler):
 
 
 class _Connector(aiohttp.TCPConnector):
+    """Notes when a connection is made: a request that passes by has found one that was kept. Traces would tell the
+    same, at three coroutines and their bookkeeping for each request.
+    """
+
+    async def _create_connection(self, *arguments: Any) -> ResponseHandler:
+        exchange = _exchange.get()
+        exchange.reused = False
+        started = time.perf_counter()
+        made = await super()._create_connection(*arguments)
+        exchange.connect_ms = _elapsed_ms(started)
+        return made
+
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         # Not public, but the only place where a connection's protocol is chosen; a test would see it go.
@@ -256,6 +267,30 @@ class _Request(ClientRequest):
         return await super().send(conn)
 
 
+class _Deadline:
+    """`asyncio.timeout`, which looks for the running loop four times: in Python 3.11 each is a system call."""
+
+    __slots__ = ("_cancels_before", "_struck", "_task", "_timer")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        self._task = asyncio.current_task(loop)
+        self._cancels_before = self._task.cancelling() if self._task else 0
+        self._struck = False
+        self._timer = loop.call_later(seconds, self._strike)
+
+    def _strike(self) -> None:
+        self._struck = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def has_struck(self) -> bool:
+        """Whether a CancelledError that came is this deadline's, and nobody else's besides."""
+        return self._struck and self._task is not None and self._task.uncancel() <= self._cancels_before
+
+    def end(self) -> None:
+        self._timer.cancel()
+
+
 class Client:
     """A pool of connections, for one event loop; use as an async context manager.
 
@@ -278,6 +313,8 @@ class Client:
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._guard = guard
+        self._parse = functools.lru_cache(TARGETS)(guard.parse)  # the text decides, so once is enough
+        self._good_names: set[str] = set()
         self._per_host_limit = per_host_limit
         self._slots = asyncio.Semaphore(limit)
         self._hosts: dict[tuple[str, int], _Host] = {}
@@ -291,6 +328,7 @@ class Client:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
         resolver = self._resolver
         if resolver is None:
             resolver = PooledResolver()
@@ -311,7 +349,6 @@ class Client:
                 trust_env=False,
                 auto_decompress=False,
                 skip_auto_headers=_AUTOMATIC,
-                trace_configs=[_traces()],
                 request_class=_Request,
                 timeout=aiohttp.ClientTimeout(total=None),
                 read_bufsize=KEPT_BODY,
@@ -339,24 +376,35 @@ class Client:
         id), on condition that not one byte of an answer had come.
         """
         try:
-            target = self._guard.parse(request.url)
+            target = self._parse(request.url)
             headers = self._headers(request)
         except UrlRefused as refusal:
             return Outcome(status=None, error="refused", detail=refusal.sentence)
-        async with self._slot(target):
-            started = time.perf_counter()
-            exchange = _Exchange(target, by_proxy=self._proxy is not None)
-            _exchange.set(exchange)
-            timeout = max(0.001, min(request.timeout, MAX_TIMEOUT))
-            try:
-                async with asyncio.timeout(timeout):
-                    await self._send_by_some_route(request, headers, exchange)
-            except TimeoutError:
-                return exchange.outcome(started, "timeout", f"No complete answer within {timeout:g} seconds.")
-            except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as failure:
-                error, detail = _classify(failure, exchange)
-                return exchange.outcome(started, error, detail)
-            return exchange.outcome(started)
+        host = self._host(target)
+        try:
+            async with host.slots, self._slots:
+                return await self._exchange(request, headers, target)
+        finally:
+            self._leave(target, host)
+
+    async def _exchange(self, request: OutgoingRequest, headers: LooseHeaders, target: Target) -> Outcome:
+        started = time.perf_counter()
+        exchange = _Exchange(target, by_proxy=self._proxy is not None)
+        _exchange.set(exchange)
+        timeout = max(0.001, min(request.timeout, MAX_TIMEOUT))
+        deadline = _Deadline(self._loop, timeout)
+        try:
+            await self._send_by_some_route(request, headers, exchange)
+        except asyncio.CancelledError:
+            if not deadline.has_struck():
+                raise
+            return exchange.outcome(started, "timeout", f"No complete answer within {timeout:g} seconds.")
+        except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as failure:
+            error, detail = _classify(failure, exchange)
+            return exchange.outcome(started, error, detail)
+        finally:
+            deadline.end()
+        return exchange.outcome(started)
 
     async def _send_by_some_route(self, request: OutgoingRequest, headers: LooseHeaders, exchange: _Exchange) -> None:
         """Without a proxy there is one route, and the connector tries the name's addresses in turn."""
@@ -378,7 +426,6 @@ class Client:
         except (aiohttp.ClientError, OSError) as failure:
             if not _is_stale_connection(failure, exchange):
                 raise
-            exchange.reused = False
             await self._send(request, headers, exchange, route)
 
     async def _routes_by_proxy(self, exchange: _Exchange) -> list[_Route]:
@@ -420,6 +467,7 @@ class Client:
     async def _send(self, request: OutgoingRequest, headers: LooseHeaders, exchange: _Exchange, route: _Route) -> None:
         if self._session is None:
             raise RuntimeError("The client is not open.")
+        exchange.reused = True  # until a connection has to be made
         async with self._session.request(
             request.method,
             route.url,
@@ -443,26 +491,30 @@ class Client:
     def _headers(self, request: OutgoingRequest) -> CIMultiDict[str]:
         headers = CIMultiDict(request.headers)
         for name, value in request.headers:
-            if not _TOKEN.fullmatch(name) or name.lower() in FRAMING_HEADERS:
-                raise UrlRefused("header", f"The header {name!r:.80} cannot be sent.")
+            if name not in self._good_names:
+                if not _TOKEN.fullmatch(name) or name.lower() in FRAMING_HEADERS:
+                    raise UrlRefused("header", f"The header {name!r:.80} cannot be sent.")
+                if len(self._good_names) < TARGETS:
+                    self._good_names.add(name)
             if not _VALUE.fullmatch(value):
                 raise UrlRefused("header", f"The value of {name} contains control characters.")
-        headers.setdefault("User-Agent", self._user_agent)
+        if "User-Agent" not in headers:
+            headers["User-Agent"] = self._user_agent
         return headers
 
-    @asynccontextmanager
-    async def _slot(self, target: Target) -> AsyncIterator[None]:
-        """A place in the host's queue first, so that one slow host cannot fill the common one."""
+    def _host(self, target: Target) -> _Host:
+        """A place in the host's queue comes first, so that one slow host cannot fill the common one."""
         key = (target.host, target.port)
-        host = self._hosts.setdefault(key, _Host(asyncio.Semaphore(self._per_host_limit)))
+        host = self._hosts.get(key)
+        if host is None:
+            host = self._hosts[key] = _Host(asyncio.Semaphore(self._per_host_limit))
         host.users += 1
-        try:
-            async with host.slots, self._slots:
-                yield
-        finally:
-            host.users -= 1
-            if not host.users:
-                del self._hosts[key]
+        return host
+
+    def _leave(self, target: Target, host: _Host) -> None:
+        host.users -= 1
+        if not host.users:
+            del self._hosts[target.host, target.port]
 
     def _open_socket(self, addr_info: AddrInfo) -> socket.socket:
         """The connector's socket factory: the last look at where a message is going."""
@@ -476,24 +528,6 @@ class Client:
                 raise
         exchange.attempted = True
         return socket.socket(family, kind, protocol)
-
-
-def _traces() -> aiohttp.TraceConfig:
-    async def started(session: aiohttp.ClientSession, _: SimpleNamespace, params: object) -> None:
-        _exchange.get().connect_started = time.perf_counter()
-
-    async def ended(session: aiohttp.ClientSession, _: SimpleNamespace, params: object) -> None:
-        exchange = _exchange.get()
-        exchange.connect_ms = _elapsed_ms(exchange.connect_started)
-
-    async def reused(session: aiohttp.ClientSession, _: SimpleNamespace, params: object) -> None:
-        _exchange.get().reused = True
-
-    traces = aiohttp.TraceConfig()
-    traces.on_connection_create_start.append(started)
-    traces.on_connection_create_end.append(ended)
-    traces.on_connection_reuseconn.append(reused)
-    return traces
 
 
 def _is_stale_connection(failure: Exception, exchange: _Exchange) -> bool:
