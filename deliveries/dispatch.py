@@ -55,9 +55,9 @@ class Dispatcher:
     flight. One of the two, not both.
     """
 
-    def __init__(self, guard: Guard | None = None) -> None:
+    def __init__(self, guard: Guard | None = None, places: Places | None = None) -> None:
         self._guard = guard
-        self._places = Places()
+        self._places = places or Places()
         self._claiming = Claiming()
         self._endpoints = Endpoints()
         self._done: deque[Sending] = deque()
@@ -218,13 +218,14 @@ class Dispatcher:
                 self._begin(sending)
 
     def _begin(self, sending: Sending) -> None:
-        self._places.take(sending.claim.tenant_id, sending.claim.subscription_id)
         try:
             sending.prepared = prepare(sending)
         except Exception as error:  # one that cannot be sent must not hold up the others
             logger.warning("Delivery %s cannot be sent: %s.", sending.delivery.pk, type(error).__name__)
+            self._places.take(*_share(sending))
             self._ended(sending, Outcome(status=None, error="unsendable", detail=why_unsendable(error)))
         else:
+            self._places.take(*_share(sending))
             self._loop.create_task(self._send(sending))
 
     async def _send(self, sending: Sending) -> None:
@@ -275,7 +276,7 @@ class Dispatcher:
             logger.exception("What came of delivery %s cannot be written.", batch[0].sending.delivery.pk)
         for one in batch:
             one.sending.is_written = True  # or never will be
-            self._places.free(one.sending.claim.tenant_id, one.sending.claim.subscription_id)
+            self._places.free(*_share(one.sending))
 
     def _to_note(self, batch: Sequence[Sending]) -> list[UUID]:
         """The subscriptions whose use has not been noted lately."""
@@ -286,3 +287,9 @@ class Dispatcher:
             self._used.clear()
         self._used.update(dict.fromkeys(due, now))
         return due
+
+
+def _share(sending: Sending) -> tuple[UUID, UUID, int]:
+    """Whose place it takes, and how many bytes."""
+    size = len(sending.prepared.request.body) if sending.prepared else 0
+    return sending.claim.tenant_id, sending.claim.subscription_id, size
