@@ -2,7 +2,9 @@
 
 The bare limit (`bench.bare_delivery`) and the portal's dispatcher work off equal backlogs in the same PostgreSQL and
 post to the same receiver process, in turns, so that a noisy machine disturbs both. What counts are the ratios.
-QUICK=1: only the first two figures.
+QUICK=1: only the first two figures. Batch mode is not measured.
+
+CHURN_SECONDS, SUSTAINED_SECONDS and ATTEMPTS make the long scenarios longer or shorter.
 """
 
 import contextlib
@@ -23,10 +25,16 @@ from bench.intake import event_of, in_turns, median, say
 from bench.stage import ROOT, Server, Stage, stage
 
 QUICK = os.environ.get("QUICK") == "1"
+MANY = 500  # bodies
 TURNS = 3 if QUICK else 5
 BACKLOG = 2500 if QUICK else 8000
 E2E_SECONDS = 2 if QUICK else 4
 SUSTAINED_SECONDS = int(os.environ.get("SUSTAINED_SECONDS", "60"))
+ATTEMPTS = int(os.environ.get("ATTEMPTS", "10000000"))
+NOISE_RATE = 20  # messages a second of the tenant whose latency counts
+NOISY_SECONDS = 15
+RETURNING = 10_000
+CHURN_SECONDS = int(os.environ.get("CHURN_SECONDS", "60"))  # 1800 for half an hour; 0 leaves it out
 PATIENCE = 120  # seconds for one turn
 
 
@@ -85,7 +93,7 @@ class Theatre:
         self.connection.execute("SET app.tenant = '*'")
         self.connection.execute("SET synchronous_commit = off")
         chance = random.Random(7)  # noqa: S311 (no secret)
-        self.bodies = [event_of(800)(chance) for _ in range(500)]
+        self.bodies = [event_of(800)(chance) for _ in range(MANY)]
 
     def tenant(self, name: str):
         from tenants.models import Tenant
@@ -120,7 +128,7 @@ class Theatre:
                     data_problem, title, schema_problem)
                 SELECT id, %s, 'order.paid', 'low', 'application/json', body, true, '', '', ''
                 FROM unnest(%s::uuid[], %s::bytea[]) AS row (id, body)""",
-                [tenant, ids, [self.bodies[n % len(self.bodies)] for n in range(events)]],
+                [tenant, ids, [b'{"at":%d,' % time.monotonic_ns() + self.bodies[n % MANY][1:] for n in range(events)]],
             )
             pairs = [(uuid7(), event, one.pk) for event in ids for one in subscriptions]
             columns = [list(column) for column in zip(*pairs, strict=True)]
@@ -145,7 +153,7 @@ class Theatre:
         with self.connection.transaction():
             self.connection.execute(
                 "INSERT INTO bare_message (id, body) SELECT * FROM unnest(%s::uuid[], %s::bytea[])",
-                [ids, [self.bodies[n % len(self.bodies)] for n in range(messages)]],
+                [ids, [self.bodies[n % MANY] for n in range(messages)]],
             )
             pairs = [(uuid7(), message) for message in ids for _ in range(receivers)]
             self.connection.execute(
@@ -176,7 +184,7 @@ def ratio_of(turns: dict[str, list[dict]], ours: str = "portal", limit: str = "b
 def dispatching(theatre: Theatre, bare: Process, portal: Process) -> dict:
     """Deliveries a second: one subscription; and, unless QUICK, a hundred, and events told fifty times each."""
     tenant = theatre.tenant("Bench dispatch")
-    subscriptions = [theatre.subscribe(tenant)]
+    subscriptions = [theatre.subscribe(tenant) for _ in range(1 if QUICK else 100)]
 
     def turn(events: int, receivers: int = 1) -> tuple[Callable[[], dict], Callable[[], dict]]:
         def bare_turn() -> dict:
@@ -184,7 +192,7 @@ def dispatching(theatre: Theatre, bare: Process, portal: Process) -> dict:
             return theatre.drained(bare, "bare_outbox", events * receivers)
 
         def portal_turn() -> dict:
-            theatre.fill(subscriptions[:receivers] if receivers > 1 else subscriptions[:1], events)
+            theatre.fill(subscriptions[:receivers], events)
             return theatre.drained(portal, "deliveries_outbox", events * receivers)
 
         return bare_turn, portal_turn
@@ -202,7 +210,104 @@ def dispatching(theatre: Theatre, bare: Process, portal: Process) -> dict:
         return ratio, median(made["portal"], "rps")
 
     ratio, rps = compared("one subscription", BACKLOG)
+    if not QUICK:
+        compared("an event told fifty times", BACKLOG // 50, 50, turns=3)
+        compared("a hundred subscriptions", BACKLOG // 100, 100, turns=3)
+        stored = attempts_stored(theatre, tenant, subscriptions[0], ATTEMPTS)
+        compared(f"with {stored:,} attempts stored", BACKLOG, turns=3)
     return {"dispatch_ratio": round(ratio, 3), "dispatch_rps": round(rps)}
+
+
+def attempts_stored(theatre: Theatre, tenant, subscription, count: int) -> int:
+    """Attempts of the last days, made by the database itself."""
+    chunk = 500_000
+    for first in range(0, count, chunk):
+        theatre.connection.execute(
+            """INSERT INTO deliveries_attempt (id, tenant_id, delivery_id, subscription_id, number, request_headers,
+                signed_at, status_code, response_headers, response_body, response_truncated, error, detail, outcome,
+                connect_ms, total_ms, address)
+            SELECT (lpad(to_hex(floor(extract(epoch FROM now()) * 1000 - n * 8.0)::bigint), 12, '0') || '7'
+                    || substr(md5(n::text), 1, 3) || '8' || substr(md5(n::text), 4, 15))::uuid,
+                %s, gen_random_uuid(), %s, 1, '[]', now(), 204, '[]', '', false, '', '', 'delivered', NULL, 1.5, ''
+            FROM generate_series(%s, %s) AS n""",
+            [tenant.pk, subscription.pk, first + 1, min(first + chunk, count)],
+        )
+    theatre.connection.execute("ANALYZE deliveries_attempt")
+    return count
+
+
+def noisy(theatre: Theatre, portal: Process) -> dict:
+    """Latency of a tenant by itself, and while the receivers of another hang at ten times its rate."""
+    quiet, loud = theatre.tenant("Quiet"), theatre.tenant("Loud")
+    sound = [theatre.subscribe(quiet, "/quiet")]
+    hanging = [theatre.subscribe(loud, f"/hang/{number}") for number in range(10)]
+
+    def latencies(seconds: float, with_noise: bool) -> dict:
+        theatre.receiver.ask()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            due = time.monotonic() + 1 / NOISE_RATE
+            if with_noise:
+                theatre.fill(hanging, 1)
+            theatre.fill(sound, 1)
+            portal.wake()
+            time.sleep(max(0, due - time.monotonic()))
+        time.sleep(1)
+        took = sorted(theatre.receiver.ask().get("/quiet", [0, []])[1])
+        return {"p50": took[len(took) // 2], "p99": took[len(took) * 99 // 100]}
+
+    latencies(2, False)
+    alone = latencies(NOISY_SECONDS, False)
+    latencies(NOISY_SECONDS, True)  # until all of its places hang
+    beside = latencies(NOISY_SECONDS, True)
+    waiting = theatre.connection.execute("SELECT count(*) FROM deliveries_outbox").fetchone()[0]
+    ratio = beside["p99"] / alone["p99"]
+    say(
+        f"another tenant's receivers hang at 10 × the rate ({waiting:,} wait): p50 {alone['p50']:.1f} → "
+        f"{beside['p50']:.1f} ms   p99 {alone['p99']:.1f} → {beside['p99']:.1f} ms   ratio {ratio:.2f}"
+    )
+    return {"noisy_p99_ratio": round(ratio, 2)}
+
+
+def returning(theatre: Theatre, portal: Process) -> None:
+    """10,000 deliveries whose receiver fails, and comes back."""
+    subscription = theatre.subscribe(theatre.tenant("Returning"), "/fail")
+    theatre.fill([subscription], RETURNING)
+    begin = time.monotonic()
+    portal.wake()
+    waiting = "SELECT count(*) FROM deliveries_outbox WHERE subscription_id = %s"
+    failed = waiting + " AND attempt > 0 AND lease_token IS NULL"
+    while theatre.connection.execute(failed, [subscription.pk]).fetchone()[0] < RETURNING:
+        portal.wake()
+        time.sleep(0.2)
+        if time.monotonic() > begin + 4:
+            break
+    theatre.receiver.ask("/recover")
+    back = time.monotonic()
+    while left := theatre.connection.execute(waiting, [subscription.pk]).fetchone()[0]:
+        portal.wake()  # as the sweep does
+        time.sleep(0.5)
+        if time.monotonic() > back + PATIENCE:
+            break
+    say(f"{RETURNING:,} that failed: {left} left {time.monotonic() - back:.0f} s after their receiver was back")
+
+
+def churning(theatre: Theatre, portal: Process) -> None:
+    """The outbox under steady work while somebody's transaction stays open, so that nothing can be vacuumed."""
+    subscription = theatre.subscribe(theatre.tenant("Churning"), "/churn")
+    with psycopg.connect(theatre.here.database) as forgotten:
+        forgotten.execute("SELECT set_config('app.tenant', '*', true), txid_current()")
+        size = "SELECT pg_total_relation_size('deliveries_outbox')"
+        begin, told = time.monotonic(), 0
+        said = begin
+        while time.monotonic() < begin + CHURN_SECONDS:
+            theatre.fill([subscription], 200)
+            told += 200
+            rps = theatre.drained(portal, "deliveries_outbox WHERE due_at <= now()", 200)["rps"]
+            if time.monotonic() > said + CHURN_SECONDS / 6:
+                said = time.monotonic()
+                grown = theatre.connection.execute(size).fetchone()[0]
+                say(f"churn: {told:,} told, outbox {grown / 1e6:.1f} MB, {rps:.0f}/s")
 
 
 class Pipeline:
@@ -329,10 +434,20 @@ def main() -> None:
         bare, portal = Process("bench.bare_delivery", here.database, str(receiver.port)), Process("bench.dispatcher")
         with running(receiver, bare, portal):
             figures = dispatching(theatre, bare, portal)
+            if not QUICK:
+                noise = Process("bench.dispatcher")
+                with running(noise):
+                    figures |= noisy(theatre, noise)
+                theatre.connection.execute("TRUNCATE deliveries_outbox")
+                returning(theatre, portal)
+                if CHURN_SECONDS:
+                    churning(theatre, portal)
+                theatre.connection.execute("TRUNCATE deliveries_outbox")
             for process in (bare, portal):
                 process.stop()
             figures |= end_to_end(theatre)
-    print(json.dumps(figures), flush=True)
+    order = ("dispatch_ratio", "e2e_ratio", "p99_ratio", "noisy_p99_ratio", "dispatch_rps", "e2e_eps")
+    print(json.dumps({name: figures[name] for name in order if name in figures}), flush=True)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ labels share a quarter of the threads, and who asks for a name that is being loo
 """
 
 import asyncio
+import functools
 import socket
 from concurrent.futures import ThreadPoolExecutor
 
@@ -40,7 +41,7 @@ class PooledResolver(AbstractResolver):
         asked = self._under_way.get(key)
         if asked is None:
             asked = self._under_way[key] = asyncio.get_running_loop().create_task(self._ask(host, port, family))
-            asked.add_done_callback(lambda _: self._under_way.pop(key, None))
+            asked.add_done_callback(functools.partial(self._answered, key))
         # Whoever gives up does not take it away from the others, nor the thread from whom it occupies.
         infos = await asyncio.shield(asked)
         return [
@@ -54,6 +55,11 @@ class PooledResolver(AbstractResolver):
             )
             for found_family, _, proto, _, address in infos
         ]
+
+    def _answered(self, key: tuple[str, int, int], asked: asyncio.Task[list[_Info]]) -> None:
+        del self._under_way[key]
+        if not asked.cancelled():
+            asked.exception()  # seen, also where all who asked have given up
 
     async def _ask(self, host: str, port: int, family: socket.AddressFamily) -> list[_Info]:
         domain = ".".join(host.rsplit(".", 2)[-2:])
