@@ -36,6 +36,7 @@ from deliveries.results import Decided, decide
 from deliveries.sending import Sending, cancelling, prepare, reading, why_unsendable
 from egress.client import Client, Outcome
 from egress.guard import Guard
+from events.wakeup import CHANNEL
 from subscriptions.verification import portal_guard
 from vault.credentials import TOUCH_INTERVAL
 
@@ -52,11 +53,15 @@ class Dispatcher:
     """Drains the outbox.
 
     `wake()` is for tasks; `drain()` runs in the caller's thread, on Django's connection, until nothing is due or in
-    flight. One of the two, not both.
+    flight. One of the two, not both. `route` makes deliveries of what has arrived and wakes this dispatcher: the thread
+    calls it as soon as the door says that something has, which is sooner than a task can be here.
     """
 
-    def __init__(self, guard: Guard | None = None, places: Places | None = None) -> None:
+    def __init__(
+        self, guard: Guard | None = None, places: Places | None = None, route: Callable[[], None] | None = None
+    ) -> None:
         self._guard = guard
+        self._route = route
         self._places = places or Places()
         self._claiming = Claiming()
         self._endpoints = Endpoints()
@@ -103,14 +108,18 @@ class Dispatcher:
             loop.close()
 
     async def _serve(self) -> None:
-        with ThreadPoolExecutor(1, thread_name_prefix="deliveries") as aside:
+        with ThreadPoolExecutor(1, "deliveries") as aside, ThreadPoolExecutor(1, "routing") as router:
             async with self._new_client() as self._client:
                 recording = asyncio.create_task(self._for_ever(self._record_or_wait, Line(aside)))
+                hearing = asyncio.create_task(self._for_ever(self._hear_and_route, Line(router)))
                 # A claim that the server forgets when it crashes loses nothing: what it leased is due again.
                 await self._for_ever(self._claim_or_wait, Line(aside, durable=False))
+                hearing.cancel()
+                await asyncio.gather(hearing, return_exceptions=True)
                 self._answered.set()
                 await recording
-            aside.submit(lambda: connection.close())  # that thread's
+            for thread in (aside, router):
+                thread.submit(lambda: connection.close())  # that thread's
 
     async def _for_ever(self, step: Callable[[Line], Awaitable[bool]], line: Line) -> None:
         """`step` again and again, whatever happens, until it says that it is done."""
@@ -119,6 +128,9 @@ class Dispatcher:
                 if not await step(line):
                     break
                 continue
+            except asyncio.CancelledError:
+                await line.close()
+                raise
             except lines.LOST as error:
                 logger.warning("The dispatcher lost the database (%s); it goes on when it is back.", error)
             except Exception:
@@ -127,6 +139,13 @@ class Dispatcher:
                 await line.close()
             await asyncio.sleep(RECOVERY_SECONDS)
         await line.close()
+
+    async def _hear_and_route(self, line: Line) -> bool:
+        if self._route is None:
+            return False
+        await line.heard(CHANNEL)
+        await line.call(self._route)
+        return True
 
     async def _claim_or_wait(self, line: Line) -> bool:
         """Claim once and begin to send, or wait for a reason to. False when nothing more is to be claimed."""

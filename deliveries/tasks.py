@@ -87,9 +87,10 @@ def start_fresh(**kwargs) -> None:
     What is imported by now stays for good: the garbage collector need not look at it with every dozen of requests.
     """
     global _dispatcher
-    _dispatcher = Dispatcher()
+    _dispatcher = Dispatcher(route=route)
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+    _dispatcher.wake()
 
 
 @worker_process_shutdown.connect
