@@ -1,10 +1,12 @@
 """The bare limit of delivering: claim, sign, POST, write down; no guard, no tenants, no subscriptions.
 
-    python -m bench.bare_delivery CONNINFO PORT
+    python -m bench.bare_delivery CONNINFO PORT [route]
 
 What no dispatcher that survives its own death can do without: a claim that leases rows and counts the attempt, a
 Standard Webhooks signature, aiohttp, and for each request three rows (the attempt is kept, the delivery updated, the
-outbox row removed), in batches. `bench.delivery` runs it against the same PostgreSQL and receiver as the portal.
+outbox row removed), in batches. With `route` it is the worker of a whole bare pipeline: it listens for what
+`bench.bare_intake` keeps (KEEP), and makes deliveries of it. `bench.delivery` runs both against the same PostgreSQL and
+receiver as the portal.
 """
 
 import asyncio
@@ -30,6 +32,7 @@ KEY = b"0123456789abcdef0123456789abcdef"
 
 TABLES = """
     CREATE TABLE bare_message (id uuid PRIMARY KEY, body bytea NOT NULL);
+    CREATE TABLE bare_inbox (id uuid PRIMARY KEY) WITH (fillfactor = 70);
     CREATE TABLE bare_delivery (id uuid PRIMARY KEY, message_id uuid NOT NULL, status text NOT NULL, code int,
         ended_at timestamptz);
     CREATE TABLE bare_outbox (id uuid PRIMARY KEY, due_at timestamptz NOT NULL, attempt int NOT NULL,
@@ -37,6 +40,22 @@ TABLES = """
     CREATE INDEX bare_outbox_due ON bare_outbox (due_at);
     CREATE TABLE bare_attempt (id uuid PRIMARY KEY, delivery_id uuid NOT NULL, number int NOT NULL, code int NOT NULL,
         signed_at timestamptz NOT NULL);
+"""
+# What the bare door keeps: the message, a row that says it is to be routed, and a wake-up.
+KEEP = """
+    WITH kept AS (
+        INSERT INTO bare_message (id, body) SELECT * FROM unnest($1::uuid[], $2::bytea[]) RETURNING id
+    ), queued AS (INSERT INTO bare_inbox (id) SELECT id FROM kept)
+    SELECT pg_notify('bare', '')
+"""
+ROUTE = """
+    WITH due AS (
+        DELETE FROM bare_inbox WHERE id IN (SELECT id FROM bare_inbox ORDER BY id LIMIT 500 FOR UPDATE SKIP LOCKED)
+        RETURNING id
+    ), told AS (
+        INSERT INTO bare_delivery (id, message_id, status) SELECT id, id, 'pending' FROM due RETURNING id
+    )
+    INSERT INTO bare_outbox (id, due_at, attempt) SELECT id, clock_timestamp(), 0 FROM told
 """
 CLAIM = """
     WITH due AS (
@@ -79,7 +98,28 @@ class Bare:
     async def run(self) -> None:
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as self.session:
-            await asyncio.gather(self.claim_for_ever(), self.record_for_ever())
+            routing = [self.route_for_ever()] if "route" in sys.argv else []
+            await asyncio.gather(self.claim_for_ever(), self.record_for_ever(), *routing)
+
+    async def route_for_ever(self) -> None:
+        listening = await psycopg.AsyncConnection.connect(self.conninfo, autocommit=True)
+        await listening.execute("LISTEN bare")
+        news = asyncio.Event()
+        news.set()
+
+        async def listen() -> None:
+            async for _ in listening.notifies():
+                news.set()
+
+        task = asyncio.create_task(listen())
+        cursor = await self.cursor()
+        while not task.done():
+            await news.wait()
+            news.clear()
+            await cursor.execute(ROUTE, prepare=True)
+            if cursor.rowcount:
+                news.set()  # there may be more
+                self.woken.set()
 
     async def claim_for_ever(self) -> None:
         cursor = await self.cursor()

@@ -21,7 +21,9 @@ SECRET = os.environ.get("BENCH_SECRET", "").encode()
 CONNINFO = os.environ.get("BENCH_CONNINFO", "")
 CONNECTIONS = 2
 MAX_BATCH = 400
-INSERT = "INSERT INTO bare_event (id, body) SELECT * FROM unnest($1::uuid[], $2::bytea[])"
+INSERT = os.environ.get(
+    "BENCH_INSERT", "INSERT INTO bare_event (id, body) SELECT * FROM unnest($1::uuid[], $2::bytea[])"
+)
 
 _waiting: deque[tuple[UUID, bytes, asyncio.Future[None]]] = deque()
 _work = asyncio.Event()

@@ -2,7 +2,9 @@
 
 The bare limit (`bench.bare_delivery`) and the portal's dispatcher work off equal backlogs in the same PostgreSQL and
 post to the same receiver process, in turns, so that a noisy machine disturbs both. What counts are the ratios.
-QUICK=1: only the first two figures.
+QUICK=1: only the first two figures. Batch mode is not measured.
+
+CHURN_SECONDS, SUSTAINED_SECONDS and ATTEMPTS make the long scenarios longer or shorter.
 """
 
 import contextlib
@@ -20,11 +22,19 @@ import psutil
 import psycopg
 
 from bench.intake import event_of, in_turns, median, say
-from bench.stage import ROOT, Stage, stage
+from bench.stage import ROOT, Server, Stage, stage
 
 QUICK = os.environ.get("QUICK") == "1"
-TURNS = 5
-BACKLOG = 3000 if QUICK else 8000
+MANY = 500  # bodies
+TURNS = 3 if QUICK else 5
+BACKLOG = 2500 if QUICK else 8000
+E2E_SECONDS = 2 if QUICK else 4
+SUSTAINED_SECONDS = int(os.environ.get("SUSTAINED_SECONDS", "60"))
+ATTEMPTS = int(os.environ.get("ATTEMPTS", "10000000"))
+NOISE_RATE = 20  # messages a second of the tenant whose latency counts
+NOISY_SECONDS = 15
+RETURNING = 10_000
+CHURN_SECONDS = int(os.environ.get("CHURN_SECONDS", "60"))  # 1800 for half an hour; 0 leaves it out
 PATIENCE = 120  # seconds for one turn
 
 
@@ -83,7 +93,7 @@ class Theatre:
         self.connection.execute("SET app.tenant = '*'")
         self.connection.execute("SET synchronous_commit = off")
         chance = random.Random(7)  # noqa: S311 (no secret)
-        self.bodies = [event_of(800)(chance) for _ in range(500)]
+        self.bodies = [event_of(800)(chance) for _ in range(MANY)]
 
     def tenant(self, name: str):
         from tenants.models import Tenant
@@ -118,7 +128,7 @@ class Theatre:
                     data_problem, title, schema_problem)
                 SELECT id, %s, 'order.paid', 'low', 'application/json', body, true, '', '', ''
                 FROM unnest(%s::uuid[], %s::bytea[]) AS row (id, body)""",
-                [tenant, ids, [self.bodies[n % len(self.bodies)] for n in range(events)]],
+                [tenant, ids, [b'{"at":%d,' % time.monotonic_ns() + self.bodies[n % MANY][1:] for n in range(events)]],
             )
             pairs = [(uuid7(), event, one.pk) for event in ids for one in subscriptions]
             columns = [list(column) for column in zip(*pairs, strict=True)]
@@ -143,7 +153,7 @@ class Theatre:
         with self.connection.transaction():
             self.connection.execute(
                 "INSERT INTO bare_message (id, body) SELECT * FROM unnest(%s::uuid[], %s::bytea[])",
-                [ids, [self.bodies[n % len(self.bodies)] for n in range(messages)]],
+                [ids, [self.bodies[n % MANY] for n in range(messages)]],
             )
             pairs = [(uuid7(), message) for message in ids for _ in range(receivers)]
             self.connection.execute(
@@ -174,7 +184,7 @@ def ratio_of(turns: dict[str, list[dict]], ours: str = "portal", limit: str = "b
 def dispatching(theatre: Theatre, bare: Process, portal: Process) -> dict:
     """Deliveries a second: one subscription; and, unless QUICK, a hundred, and events told fifty times each."""
     tenant = theatre.tenant("Bench dispatch")
-    subscriptions = [theatre.subscribe(tenant)]
+    subscriptions = [theatre.subscribe(tenant) for _ in range(1 if QUICK else 100)]
 
     def turn(events: int, receivers: int = 1) -> tuple[Callable[[], dict], Callable[[], dict]]:
         def bare_turn() -> dict:
@@ -182,7 +192,7 @@ def dispatching(theatre: Theatre, bare: Process, portal: Process) -> dict:
             return theatre.drained(bare, "bare_outbox", events * receivers)
 
         def portal_turn() -> dict:
-            theatre.fill(subscriptions[:receivers] if receivers > 1 else subscriptions[:1], events)
+            theatre.fill(subscriptions[:receivers], events)
             return theatre.drained(portal, "deliveries_outbox", events * receivers)
 
         return bare_turn, portal_turn
@@ -200,7 +210,216 @@ def dispatching(theatre: Theatre, bare: Process, portal: Process) -> dict:
         return ratio, median(made["portal"], "rps")
 
     ratio, rps = compared("one subscription", BACKLOG)
+    if not QUICK:
+        compared("an event told fifty times", BACKLOG // 50, 50, turns=3)
+        compared("a hundred subscriptions", BACKLOG // 100, 100, turns=3)
+        stored = attempts_stored(theatre, tenant, subscriptions[0], ATTEMPTS)
+        compared(f"with {stored:,} attempts stored", BACKLOG, turns=3)
     return {"dispatch_ratio": round(ratio, 3), "dispatch_rps": round(rps)}
+
+
+def attempts_stored(theatre: Theatre, tenant, subscription, count: int) -> int:
+    """Attempts of the last days, made by the database itself."""
+    chunk = 500_000
+    for first in range(0, count, chunk):
+        theatre.connection.execute(
+            """INSERT INTO deliveries_attempt (id, tenant_id, delivery_id, subscription_id, number, request_headers,
+                signed_at, status_code, response_headers, response_body, response_truncated, error, detail, outcome,
+                connect_ms, total_ms, address)
+            SELECT (lpad(to_hex(floor(extract(epoch FROM now()) * 1000 - n * 8.0)::bigint), 12, '0') || '7'
+                    || substr(md5(n::text), 1, 3) || '8' || substr(md5(n::text), 4, 15))::uuid,
+                %s, gen_random_uuid(), %s, 1, '[]', now(), 204, '[]', '', false, '', '', 'delivered', NULL, 1.5, ''
+            FROM generate_series(%s, %s) AS n""",
+            [tenant.pk, subscription.pk, first + 1, min(first + chunk, count)],
+        )
+    theatre.connection.execute("ANALYZE deliveries_attempt")
+    return count
+
+
+def noisy(theatre: Theatre, portal: Process) -> dict:
+    """Latency of a tenant by itself, and while the receivers of another hang at ten times its rate."""
+    quiet, loud = theatre.tenant("Quiet"), theatre.tenant("Loud")
+    sound = [theatre.subscribe(quiet, "/quiet")]
+    hanging = [theatre.subscribe(loud, f"/hang/{number}") for number in range(10)]
+
+    def latencies(seconds: float, with_noise: bool) -> dict:
+        theatre.receiver.ask()
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            due = time.monotonic() + 1 / NOISE_RATE
+            if with_noise:
+                theatre.fill(hanging, 1)
+            theatre.fill(sound, 1)
+            portal.wake()
+            time.sleep(max(0, due - time.monotonic()))
+        time.sleep(1)
+        took = sorted(theatre.receiver.ask().get("/quiet", [0, []])[1])
+        return {"p50": took[len(took) // 2], "p99": took[len(took) * 99 // 100]}
+
+    latencies(2, False)
+    alone = latencies(NOISY_SECONDS, False)
+    latencies(NOISY_SECONDS, True)  # until all of its places hang
+    beside = latencies(NOISY_SECONDS, True)
+    waiting = theatre.connection.execute("SELECT count(*) FROM deliveries_outbox").fetchone()[0]
+    ratio = beside["p99"] / alone["p99"]
+    say(
+        f"another tenant's receivers hang at 10 × the rate ({waiting:,} wait): p50 {alone['p50']:.1f} → "
+        f"{beside['p50']:.1f} ms   p99 {alone['p99']:.1f} → {beside['p99']:.1f} ms   ratio {ratio:.2f}"
+    )
+    return {"noisy_p99_ratio": round(ratio, 2)}
+
+
+def returning(theatre: Theatre, portal: Process) -> None:
+    """10,000 deliveries whose receiver fails, and comes back."""
+    subscription = theatre.subscribe(theatre.tenant("Returning"), "/fail")
+    theatre.fill([subscription], RETURNING)
+    begin = time.monotonic()
+    portal.wake()
+    waiting = "SELECT count(*) FROM deliveries_outbox WHERE subscription_id = %s"
+    failed = waiting + " AND attempt > 0 AND lease_token IS NULL"
+    while theatre.connection.execute(failed, [subscription.pk]).fetchone()[0] < RETURNING:
+        portal.wake()
+        time.sleep(0.2)
+        if time.monotonic() > begin + 4:
+            break
+    theatre.receiver.ask("/recover")
+    back = time.monotonic()
+    while left := theatre.connection.execute(waiting, [subscription.pk]).fetchone()[0]:
+        portal.wake()  # as the sweep does
+        time.sleep(0.5)
+        if time.monotonic() > back + PATIENCE:
+            break
+    say(f"{RETURNING:,} that failed: {left} left {time.monotonic() - back:.0f} s after their receiver was back")
+
+
+def churning(theatre: Theatre, portal: Process) -> None:
+    """The outbox under steady work while somebody's transaction stays open, so that nothing can be vacuumed."""
+    subscription = theatre.subscribe(theatre.tenant("Churning"), "/churn")
+    with psycopg.connect(theatre.here.database) as forgotten:
+        forgotten.execute("SELECT set_config('app.tenant', '*', true), txid_current()")
+        size = "SELECT pg_total_relation_size('deliveries_outbox')"
+        begin, told = time.monotonic(), 0
+        said = begin
+        while time.monotonic() < begin + CHURN_SECONDS:
+            theatre.fill([subscription], 200)
+            told += 200
+            rps = theatre.drained(portal, "deliveries_outbox WHERE due_at <= now()", 200)["rps"]
+            if time.monotonic() > said + CHURN_SECONDS / 6:
+                said = time.monotonic()
+                grown = theatre.connection.execute(size).fetchone()[0]
+                say(f"churn: {told:,} told, outbox {grown / 1e6:.1f} MB, {rps:.0f}/s")
+
+
+class Pipeline:
+    """A door, and workers behind it that tell the receiver under `path`."""
+
+    def __init__(self, theatre: Theatre, door: Server, ingest: str, secret: str, path: str) -> None:
+        self.theatre, self.door, self.ingest, self.secret, self.path = theatre, door, ingest, secret, path
+
+    def post(self, seconds: float, rate: float = 0, connections: int = 64) -> dict:
+        """Post, and wait until all that was accepted has been received."""
+        receiver = self.theatre.receiver
+        receiver.ask()
+        wanted = {
+            "address": list(self.door.address), "path": self.ingest, "secret": self.secret, "rate": rate,
+            "seconds": seconds, "connections": connections,
+        }  # fmt: skip
+        begin = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-m", "bench.sender", json.dumps(wanted)], cwd=ROOT, capture_output=True, check=True
+        )
+        sent = json.loads(done.stdout)
+        if sent["refused"]:
+            raise RuntimeError(f"{sent['refused']} posts were refused")
+        behind, count, took = None, 0, []
+        while True:
+            told, times = receiver.ask().get(self.path, [0, []])
+            count += told
+            took += times
+            behind = sent["accepted"] - count if behind is None else behind
+            if count >= sent["accepted"]:
+                break
+            if time.monotonic() > begin + seconds + PATIENCE:
+                raise RuntimeError(f"{sent['accepted'] - count} were not received")
+            time.sleep(0.02)
+        took.sort()
+        return {
+            "eps": count / (time.monotonic() - begin), "behind": behind, "p50": took[len(took) // 2],
+            "p99": took[len(took) * 99 // 100],
+        }  # fmt: skip
+
+
+@contextlib.contextmanager
+def pipelines(theatre: Theatre) -> Iterator[tuple[Pipeline, Pipeline]]:
+    """The bare one and the portal's: web process, Celery worker with its two processes, and beat."""
+    from bench.bare_delivery import KEEP
+
+    here = theatre.here
+    ingest, secret = here.source("hmac")
+    from sources.models import Source
+    from tenants.scope import system_scope
+
+    with system_scope():
+        tenant = Source.objects.select_related("tenant").get(ingest_key=ingest.rpartition("/")[2]).tenant
+    theatre.subscribe(tenant, "/told")
+    celery = [sys.executable, "-m", "celery", "--app", "config", "--quiet"]
+    bare_door = {"BENCH_CONNINFO": here.database, "BENCH_SECRET": secret, "BENCH_INSERT": KEEP}
+    workers = [
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        for command in (
+            [*celery, "worker", "--concurrency", "2", "--optimization", "fair", "--without-gossip", "--without-mingle",
+             "--without-heartbeat", "--loglevel", "error"],
+            [*celery, "beat", "--schedule", str(here.directory / "beat"), "--pidfile", "", "--loglevel", "error"],
+        )
+    ]  # fmt: skip
+    worker = Process("bench.bare_delivery", here.database, str(theatre.receiver.port), "route")
+    try:
+        with (
+            here.served("bench.bare_intake:application", **bare_door) as bare,
+            here.served("config.asgi:application") as door,
+        ):
+            yield (
+                Pipeline(theatre, bare, "/", secret, "/bare"),
+                Pipeline(theatre, door, ingest, secret, "/told"),
+            )
+    finally:
+        worker.stop()
+        for process in workers:
+            process.terminate()
+        for process in workers:
+            process.wait(30)
+
+
+def end_to_end(theatre: Theatre) -> dict:
+    """From the door to the receiver: events a second, latencies at half of that, and the wake-up of an idle portal."""
+    with pipelines(theatre) as (bare, portal):
+        for one in (bare, portal):
+            one.post(1)  # warm
+        full = in_turns({"bare": lambda: bare.post(E2E_SECONDS), "portal": lambda: portal.post(E2E_SECONDS)}, TURNS)
+        ratio, eps = ratio_of(full, field="eps"), median(full["portal"], "eps")
+        say(f"door to receiver   bare {median(full['bare'], 'eps'):.0f}/s   portal {eps:.0f}/s   ratio {ratio:.2f}")
+        figures = {"e2e_ratio": round(ratio, 3), "e2e_eps": round(eps)}
+        if QUICK:
+            return figures
+        rate = eps / 2
+        half = in_turns({"bare": lambda: bare.post(4, rate), "portal": lambda: portal.post(4, rate)}, TURNS)
+        p99_ratio = ratio_of(half, field="p99")
+        say(
+            f"at {rate:.0f}/s   bare p50 {median(half['bare'], 'p50'):.1f} p99 {median(half['bare'], 'p99'):.1f} ms"
+            f"   portal p50 {median(half['portal'], 'p50'):.1f} p99 {median(half['portal'], 'p99'):.1f} ms"
+            f"   p99 ratio {p99_ratio:.2f}"
+        )
+        idle = in_turns({"bare": lambda: bare.post(6, 5, 1), "portal": lambda: portal.post(6, 5, 1)}, 2)
+        say(
+            f"one event to an idle portal   bare {median(idle['bare'], 'p50'):.1f} ms"
+            f"   portal {median(idle['portal'], 'p50'):.1f} ms   ratio {ratio_of(idle, field='p50'):.1f}"
+        )
+        behind = portal.post(SUSTAINED_SECONDS, 0.8 * eps)
+        say(
+            f"{SUSTAINED_SECONDS} s at {0.8 * eps:.0f}/s: at the end {behind['behind']} were not told yet,"
+            f" p99 {behind['p99']:.0f} ms"
+        )
+        return figures | {"p99_ratio": round(p99_ratio, 3)}
 
 
 def main() -> None:
@@ -215,7 +434,20 @@ def main() -> None:
         bare, portal = Process("bench.bare_delivery", here.database, str(receiver.port)), Process("bench.dispatcher")
         with running(receiver, bare, portal):
             figures = dispatching(theatre, bare, portal)
-    print(json.dumps(figures), flush=True)
+            if not QUICK:
+                noise = Process("bench.dispatcher")
+                with running(noise):
+                    figures |= noisy(theatre, noise)
+                theatre.connection.execute("TRUNCATE deliveries_outbox")
+                returning(theatre, portal)
+                if CHURN_SECONDS:
+                    churning(theatre, portal)
+                theatre.connection.execute("TRUNCATE deliveries_outbox")
+            for process in (bare, portal):
+                process.stop()
+            figures |= end_to_end(theatre)
+    order = ("dispatch_ratio", "e2e_ratio", "p99_ratio", "noisy_p99_ratio", "dispatch_rps", "e2e_eps")
+    print(json.dumps({name: figures[name] for name in order if name in figures}), flush=True)
 
 
 if __name__ == "__main__":

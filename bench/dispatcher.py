@@ -6,10 +6,10 @@ import django
 
 django.setup(set_prefix=False)
 
-from deliveries.dispatch import Dispatcher  # noqa: E402
+from deliveries import tasks  # noqa: E402
 
 if __name__ == "__main__":
-    dispatcher = Dispatcher()
+    tasks.start_fresh()
     print("ready", flush=True)
     for _ in sys.stdin:
-        dispatcher.wake()
+        tasks.dispatch()

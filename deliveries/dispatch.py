@@ -37,6 +37,7 @@ from deliveries.sending import Sending, admit, cancelling, may_have_to_wait, pre
 from egress.authentication import authenticated_post
 from egress.client import Client, Outcome
 from egress.guard import Guard
+from events.wakeup import CHANNEL
 from subscriptions.verification import portal_guard
 from vault.credentials import TOUCH_INTERVAL
 
@@ -53,12 +54,16 @@ class Dispatcher:
     """Drains the outbox.
 
     `wake()` is for tasks; `drain()` runs in the caller's thread, on Django's connection, until nothing is due or in
-    flight. One of the two, not both.
+    flight. One of the two, not both. `route` makes deliveries of what has arrived and wakes this dispatcher: the thread
+    calls it as soon as the door says that something has, which is sooner than a task can be here.
     """
 
-    def __init__(self, guard: Guard | None = None) -> None:
+    def __init__(
+        self, guard: Guard | None = None, places: Places | None = None, route: Callable[[], None] | None = None
+    ) -> None:
         self._guard = guard
-        self._places = Places()
+        self._route = route
+        self._places = places or Places()
         self._claiming = Claiming()
         self._endpoints = Endpoints()
         self._done: deque[Sending] = deque()
@@ -104,14 +109,18 @@ class Dispatcher:
             loop.close()
 
     async def _serve(self) -> None:
-        with ThreadPoolExecutor(1, thread_name_prefix="deliveries") as aside:
+        with ThreadPoolExecutor(1, "deliveries") as aside, ThreadPoolExecutor(1, "routing") as router:
             async with self._new_client() as self._client:
                 recording = asyncio.create_task(self._for_ever(self._record_or_wait, Line(aside)))
+                hearing = asyncio.create_task(self._for_ever(self._hear_and_route, Line(router)))
                 # A claim that the server forgets when it crashes loses nothing: what it leased is due again.
                 await self._for_ever(self._claim_or_wait, Line(aside, durable=False))
+                hearing.cancel()
+                await asyncio.gather(hearing, return_exceptions=True)
                 self._answered.set()
                 await recording
-            aside.submit(lambda: connection.close())  # that thread's
+            for thread in (aside, router):
+                thread.submit(lambda: connection.close())  # that thread's
 
     async def _for_ever(self, step: Callable[[Line], Awaitable[bool]], line: Line) -> None:
         """`step` again and again, whatever happens, until it says that it is done."""
@@ -120,6 +129,9 @@ class Dispatcher:
                 if not await step(line):
                     break
                 continue
+            except asyncio.CancelledError:
+                await line.close()
+                raise
             except lines.LOST as error:
                 logger.warning("The dispatcher lost the database (%s); it goes on when it is back.", error)
             except Exception:
@@ -128,6 +140,13 @@ class Dispatcher:
                 await line.close()
             await asyncio.sleep(RECOVERY_SECONDS)
         await line.close()
+
+    async def _hear_and_route(self, line: Line) -> bool:
+        if self._route is None:
+            return False
+        await line.heard(CHANNEL)
+        await line.call(self._route)
+        return True
 
     async def _claim_or_wait(self, line: Line) -> bool:
         """Claim once and begin to send, or wait for a reason to. False when nothing more is to be claimed."""
@@ -221,13 +240,14 @@ class Dispatcher:
                 self._begin(sending)
 
     def _begin(self, sending: Sending) -> None:
-        self._places.take(sending.claim.tenant_id, sending.claim.subscription_id)
         try:
             sending.prepared = prepare(sending)
         except Exception as error:  # one that cannot be sent must not hold up the others
             logger.warning("Delivery %s cannot be sent: %s.", sending.delivery.pk, type(error).__name__)
+            self._places.take(*_share(sending))
             self._ended(sending, Outcome(status=None, error="unsendable", detail=why_unsendable(error)))
         else:
+            self._places.take(*_share(sending))
             self._loop.create_task(self._send(sending))
 
     async def _send(self, sending: Sending) -> None:
@@ -278,7 +298,7 @@ class Dispatcher:
             logger.exception("What came of delivery %s cannot be written.", batch[0].sending.delivery.pk)
         for one in batch:
             one.sending.is_written = True  # or never will be
-            self._places.free(one.sending.claim.tenant_id, one.sending.claim.subscription_id)
+            self._places.free(*_share(one.sending))
 
     def _to_note(self, batch: Sequence[Sending]) -> list[UUID]:
         """The subscriptions whose use has not been noted lately."""
@@ -289,3 +309,9 @@ class Dispatcher:
             self._used.clear()
         self._used.update(dict.fromkeys(due, now))
         return due
+
+
+def _share(sending: Sending) -> tuple[UUID, UUID, int]:
+    """Whose place it takes, and how many bytes."""
+    size = len(sending.prepared.request.body) if sending.prepared else 0
+    return sending.claim.tenant_id, sending.claim.subscription_id, size

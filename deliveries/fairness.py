@@ -2,7 +2,7 @@
 
 A tenant may take as many places as remain free, so one whose receivers hang settles at half of them, two at a third
 each, and there is always room for somebody who has none. A subscription has a bound besides. Nobody's share has to be
-configured, and a tenant alone has what it needs.
+configured, and a tenant alone has what it needs. All together may hold so many bytes of messages.
 """
 
 from collections import Counter
@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 PLACES = 512
 OF_ONE_SUBSCRIPTION = 128
 BATCH = 200
+MOST_BYTES = 64_000_000
 WORTH_A_CLAIM = 32  # fewer are not asked for while others are under way
 
 
@@ -26,25 +27,35 @@ EVERYBODY = Others()
 
 
 class Places:
-    """What is under way. `take` and `free` one place of a subscription and its tenant."""
+    """What is under way. `take` and `free` one place of a subscription and its tenant, and so many bytes."""
 
     def __init__(
-        self, places: int = PLACES, of_one_subscription: int = OF_ONE_SUBSCRIPTION, batch: int = BATCH
+        self,
+        places: int = PLACES,
+        of_one_subscription: int = OF_ONE_SUBSCRIPTION,
+        batch: int = BATCH,
+        most_bytes: int = MOST_BYTES,
     ) -> None:
         self.places = places
         self._of_one = of_one_subscription
         self._batch = batch
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._usual_bytes = 1000.0  # what a message has, of late
         self.taken = 0
         self._tenants: Counter[Hashable] = Counter()
         self._subscriptions: Counter[Hashable] = Counter()
 
-    def take(self, tenant: Hashable, subscription: Hashable) -> None:
+    def take(self, tenant: Hashable, subscription: Hashable, size: int = 0) -> None:
         self.taken += 1
+        self._bytes += size
+        self._usual_bytes += (size - self._usual_bytes) / 16
         self._tenants[tenant] += 1
         self._subscriptions[subscription] += 1
 
-    def free(self, tenant: Hashable, subscription: Hashable) -> None:
+    def free(self, tenant: Hashable, subscription: Hashable, size: int = 0) -> None:
         self.taken -= 1
+        self._bytes -= size
         for counter, name in ((self._tenants, tenant), (self._subscriptions, subscription)):
             counter[name] -= 1
             if counter[name] <= 0:
@@ -63,5 +74,6 @@ class Places:
             return 0, Others(tenants, subscriptions)
         most_of_a_tenant = max((c for t, c in self._tenants.items() if c + 2 * least <= free), default=0)
         most_of_one = max((c for s, c in self._subscriptions.items() if c + least <= self._of_one), default=0)
-        room = min(self._batch, (free - most_of_a_tenant) // 2, self._of_one - most_of_one)
+        fitting = max(int((self._most_bytes - self._bytes) / max(self._usual_bytes, 1)), 0 if self.taken else 1)
+        room = min(self._batch, (free - most_of_a_tenant) // 2, self._of_one - most_of_one, fitting)
         return room, Others(tenants, subscriptions)

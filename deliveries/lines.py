@@ -49,6 +49,11 @@ def run(steps: Steps[Result]) -> Result:
             rows = cursor.fetchall() if cursor.description else []
 
 
+def only(statement: str, parameters: Sequence[object]) -> Steps[None]:
+    """One statement, as steps."""
+    yield statement, parameters
+
+
 class Here:
     """The caller's thread and Django's connection, with a Line's face: its coroutines never wait."""
 
@@ -69,6 +74,17 @@ class Line:
         self._aside = aside
         self._durable = durable
         self._connection: psycopg.AsyncConnection[Any] | None = None
+        self._listening: psycopg.AsyncConnection[Any] | None = None
+
+    async def heard(self, channel: str) -> None:
+        """Wait for a NOTIFY. Returns at once where it only begins to listen: something may have come before."""
+        line = await self._connected()
+        if self._listening is not line:
+            await line.execute(f"LISTEN {channel}")
+            self._listening = line
+            return
+        async for _ in line.notifies(stop_after=1):
+            pass
 
     async def run(self, steps: Steps[Result]) -> Result:
         """Run the steps, each for itself. Raises `psycopg.Error` and OSError: those of LOST where it broke."""

@@ -15,7 +15,8 @@ from django.db import connection
 
 from deliveries import lines
 from deliveries.fairness import EVERYBODY, Others
-from deliveries.lines import Steps
+from deliveries.keeping import KEEPING, New, columns
+from deliveries.lines import Steps, only
 from events.columns import Uuids
 
 # Longer than any request may take, waiting for its turn included.
@@ -44,19 +45,17 @@ class Counted:
     is_exact: bool
 
 
-def put(rows: Sequence[tuple[uuid.UUID, uuid.UUID, uuid.UUID]]) -> None:
-    """Rows that are due now, given as (delivery, tenant, subscription)."""
-    if not rows:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            INSERT INTO deliveries_outbox (delivery_id, tenant_id, subscription_id, due_at, attempt)
-            SELECT delivery_id, tenant_id, subscription_id, clock_timestamp(), 0
-            FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[]) AS new (delivery_id, tenant_id, subscription_id)
-            """,
-            [list(column) for column in zip(*rows, strict=True)],
-        )
+_PUT = f"""
+    {KEEPING}
+    INSERT INTO deliveries_outbox (delivery_id, tenant_id, subscription_id, due_at, attempt)
+    SELECT id, tenant_id, subscription_id, clock_timestamp(), 0 FROM row
+"""  # noqa: S608 (a constant)
+
+
+def put(deliveries: Sequence[New]) -> None:
+    """Keep deliveries and their outbox rows, in the caller's transaction and scope."""
+    if deliveries:
+        lines.run(only(_PUT, columns(deliveries)))
 
 
 # Not `clock_timestamp()`: by it the index could not be entered, and whatever waits for hours would be looked through.

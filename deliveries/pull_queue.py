@@ -5,22 +5,22 @@ from collections.abc import Sequence
 
 from django.db import connection
 
+from deliveries import lines
+from deliveries.keeping import KEEPING, New, columns
+from deliveries.lines import only
 from deliveries.outbox import Counted
 
+_PUT = f"""
+    {KEEPING}
+    INSERT INTO deliveries_pullqueue (delivery_id, tenant_id, subscription_id)
+    SELECT id, tenant_id, subscription_id FROM row
+"""  # noqa: S608 (a constant)
 
-def put(rows: Sequence[tuple[uuid.UUID, uuid.UUID, uuid.UUID]]) -> None:
-    """Rows given as (delivery, tenant, subscription)."""
-    if not rows:
-        return
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            INSERT INTO deliveries_pullqueue (delivery_id, tenant_id, subscription_id)
-            SELECT delivery_id, tenant_id, subscription_id
-            FROM unnest(%s::uuid[], %s::uuid[], %s::uuid[]) AS new (delivery_id, tenant_id, subscription_id)
-            """,
-            [list(column) for column in zip(*rows, strict=True)],
-        )
+
+def put(deliveries: Sequence[New]) -> None:
+    """Keep deliveries and their rows here, in the caller's transaction and scope."""
+    if deliveries:
+        lines.run(only(_PUT, columns(deliveries)))
 
 
 def first(subscription_id: uuid.UUID, limit: int) -> list[tuple[uuid.UUID, int | None]]:

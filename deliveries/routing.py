@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from django.db import connection
 from django.utils import timezone
 
-from deliveries.models import Delivery, Undecided, of_event, of_notice
+from deliveries.models import Undecided, as_new, keep_new, new_of_event, of_notice
 from events.models import Event, Inbox
 from subscriptions.choice import refused_by
 from subscriptions.models import Notice, Subscription
@@ -55,9 +55,9 @@ def route(batch: int = BATCH) -> Routed:
             if subscription.filter:
                 undecided.append(Undecided(event=event, subscription=subscription, tenant_id=event.tenant_id))
             else:
-                deliveries.append(of_event(event, subscription))
-        deliveries += map(of_notice, notices)
-        Delivery.objects.enqueue_all(deliveries)
+                deliveries.append((new_of_event(event, subscription), subscription))
+        deliveries += [(as_new(of_notice(notice)), notice.subscription) for notice in notices]
+        keep_new(deliveries)
         Undecided.objects.bulk_create(undecided)
     return Routed(len(events), len(notices), len(deliveries), len(undecided))
 

@@ -1,5 +1,6 @@
 """Celery's side of it: a task is a wake-up, the work is in `routing`, `deciding`, `dispatch` and `replay`."""
 
+import gc
 import logging
 import time
 from datetime import timedelta
@@ -122,9 +123,15 @@ def sweep() -> None:
 
 @worker_process_init.connect
 def start_fresh(**kwargs) -> None:
-    """A forked worker has no threads: it needs a dispatcher of its own. And nobody shares a process that asks."""
+    """A forked worker has no threads: it needs a dispatcher of its own. And nobody shares a process that asks.
+
+    What is imported by now stays for good: the garbage collector need not look at it with every dozen of requests.
+    """
     global _dispatcher, _evaluator
-    _dispatcher, _evaluator = Dispatcher(), Evaluator()
+    _dispatcher, _evaluator = Dispatcher(route=route), Evaluator()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+    _dispatcher.wake()
 
 
 @worker_process_shutdown.connect

@@ -20,13 +20,13 @@ towards `total_ms`: a receiver is not blamed for our queue.
 """
 
 import asyncio
+import functools
 import io
 import re
 import socket
 import ssl
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
@@ -38,7 +38,8 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from egress.certificates import Contexts
-from egress.connector import Connector, Request, traces
+from egress.connector import Connector, Request
+from egress.deadline import Deadline
 from egress.exchange import KEPT_BODY, Exchange, Outcome, OutgoingRequest, Route, current, ip_and_port
 from egress.failures import classify, is_stale_connection
 from egress.guard import AddressRefused, Guard, Target, UrlRefused
@@ -48,6 +49,7 @@ from egress.resolver import PooledResolver
 __all__ = ["KEPT_BODY", "Client", "Outcome", "OutgoingRequest"]
 
 MAX_TIMEOUT = 30.0
+REMEMBERED = 4096  # URLs and names of headers that were read lately
 MAX_ROUTES = 3  # of a name's addresses, how many a proxy is asked for in turn
 READ_BODY = 64 * 1024
 MAX_HEADERS = 128
@@ -77,7 +79,7 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 
 
-@dataclass
+@dataclass(slots=True)
 class _Host:
     """The requests under way or waiting for one host and port; forgotten with the last of them."""
 
@@ -107,6 +109,8 @@ class Client:
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         self._guard = guard
+        self._parse = functools.lru_cache(REMEMBERED)(guard.parse)  # the text decides, so once is enough
+        self._good_names: set[str] = set()
         self._per_host_limit = per_host_limit
         self._slots = asyncio.Semaphore(limit)
         self._hosts: dict[tuple[str, int], _Host] = {}
@@ -122,6 +126,7 @@ class Client:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
         resolver = self._resolver
         if resolver is None:
             resolver = PooledResolver()
@@ -142,7 +147,6 @@ class Client:
                 trust_env=False,
                 auto_decompress=False,
                 skip_auto_headers=_AUTOMATIC,
-                trace_configs=[traces()],
                 request_class=Request,
                 timeout=aiohttp.ClientTimeout(total=None),
                 read_bufsize=KEPT_BODY,
@@ -171,7 +175,7 @@ class Client:
         id), on condition that not one byte of an answer had come.
         """
         try:
-            target = self._guard.parse(request.url)
+            target = self._parse(request.url)
             headers = self._headers(request)
         except UrlRefused as refusal:
             return Outcome(status=None, error="refused", detail=refusal.sentence)
@@ -180,20 +184,32 @@ class Client:
         except (ssl.SSLError, ValueError):
             detail = "The client certificate cannot be presented to this receiver."
             return Outcome(status=None, error="client_certificate", detail=detail)
-        async with self._slot(target):
-            started = time.perf_counter()
-            exchange = Exchange(target, by_proxy=self._proxy is not None, tls=tls)
-            current.set(exchange)
-            timeout = max(0.001, min(request.timeout, MAX_TIMEOUT))
-            try:
-                async with asyncio.timeout(timeout):
-                    await self._send_by_some_route(request, headers, exchange)
-            except TimeoutError:
-                return exchange.outcome(started, "timeout", f"No complete answer within {timeout:g} seconds.")
-            except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as failure:
-                error, detail = classify(failure, exchange)
-                return exchange.outcome(started, error, detail)
-            return exchange.outcome(started)
+        host = self._host(target)
+        try:
+            async with host.slots, self._slots:
+                return await self._exchange(
+                    request, headers, Exchange(target, by_proxy=self._proxy is not None, tls=tls)
+                )
+        finally:
+            self._leave(target, host)
+
+    async def _exchange(self, request: OutgoingRequest, headers: LooseHeaders, exchange: Exchange) -> Outcome:
+        started = time.perf_counter()
+        current.set(exchange)
+        timeout = max(0.001, min(request.timeout, MAX_TIMEOUT))
+        deadline = Deadline(self._loop, timeout)
+        try:
+            await self._send_by_some_route(request, headers, exchange)
+        except asyncio.CancelledError:
+            if not deadline.has_struck():
+                raise
+            return exchange.outcome(started, "timeout", f"No complete answer within {timeout:g} seconds.")
+        except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as failure:
+            error, detail = classify(failure, exchange)
+            return exchange.outcome(started, error, detail)
+        finally:
+            deadline.end()
+        return exchange.outcome(started)
 
     async def _tls(self, request: OutgoingRequest, target: Target) -> ssl.SSLContext | None:
         """The context of a request with a certificate of its own; None stands for the one all others share."""
@@ -223,7 +239,6 @@ class Client:
         except (aiohttp.ClientError, OSError) as failure:
             if not is_stale_connection(failure, exchange):
                 raise
-            exchange.reused = False
             await self._send(request, headers, exchange, route)
 
     async def _routes_by_proxy(self, exchange: Exchange) -> list[Route]:
@@ -265,6 +280,7 @@ class Client:
     async def _send(self, request: OutgoingRequest, headers: LooseHeaders, exchange: Exchange, route: Route) -> None:
         if self._session is None:
             raise RuntimeError("The client is not open.")
+        exchange.reused = True  # until a connection has to be made
         async with self._session.request(
             request.method,
             route.url,
@@ -290,26 +306,30 @@ class Client:
     def _headers(self, request: OutgoingRequest) -> CIMultiDict[str]:
         headers = CIMultiDict(request.headers)
         for name, value in request.headers:
-            if not _TOKEN.fullmatch(name) or name.lower() in FRAMING_HEADERS:
-                raise UrlRefused("header", f"The header {name!r:.80} cannot be sent.")
+            if name not in self._good_names:
+                if not _TOKEN.fullmatch(name) or name.lower() in FRAMING_HEADERS:
+                    raise UrlRefused("header", f"The header {name!r:.80} cannot be sent.")
+                if len(self._good_names) < REMEMBERED:
+                    self._good_names.add(name)
             if not _VALUE.fullmatch(value):
                 raise UrlRefused("header", f"The value of {name} contains control characters.")
-        headers.setdefault("User-Agent", self._user_agent)
+        if "User-Agent" not in headers:
+            headers["User-Agent"] = self._user_agent
         return headers
 
-    @asynccontextmanager
-    async def _slot(self, target: Target) -> AsyncIterator[None]:
-        """A place in the host's queue first, so that one slow host cannot fill the common one."""
+    def _host(self, target: Target) -> _Host:
+        """A place in the host's queue comes first, so that one slow host cannot fill the common one."""
         key = (target.host, target.port)
-        host = self._hosts.setdefault(key, _Host(asyncio.Semaphore(self._per_host_limit)))
+        host = self._hosts.get(key)
+        if host is None:
+            host = self._hosts[key] = _Host(asyncio.Semaphore(self._per_host_limit))
         host.users += 1
-        try:
-            async with host.slots, self._slots:
-                yield
-        finally:
-            host.users -= 1
-            if not host.users:
-                del self._hosts[key]
+        return host
+
+    def _leave(self, target: Target, host: _Host) -> None:
+        host.users -= 1
+        if not host.users:
+            del self._hosts[target.host, target.port]
 
 
 def _kept_headers(raw: tuple[tuple[bytes, bytes], ...]) -> tuple[tuple[str, str], ...]:

@@ -7,7 +7,6 @@ import asyncio
 import functools
 import socket
 import time
-from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -70,13 +69,25 @@ class _Protocol(ResponseHandler):
 
 
 class Connector(aiohttp.TCPConnector):
-    """`guard` is None where every socket leads to a proxy: that address is the operator's choice."""
+    """`guard` is None where every socket leads to a proxy: that address is the operator's choice.
+
+    Notes when a connection is made: a request that passes by has found one that was kept. aiohttp's traces would tell
+    the same, at three coroutines and their bookkeeping for each request.
+    """
 
     def __init__(self, guard: Guard | None, **options: Any) -> None:
         super().__init__(socket_factory=self._open_socket, **options)
         self._guard = guard
         # Not public, but the only place where a connection's protocol is chosen; a test would see it go.
         self._factory = functools.partial(_Protocol, loop=asyncio.get_running_loop())  # type: ignore[assignment]
+
+    async def _create_connection(self, *arguments: Any) -> ResponseHandler:
+        exchange = current.get()
+        exchange.reused = False
+        started = time.perf_counter()
+        made = await super()._create_connection(*arguments)
+        exchange.connect_ms = elapsed_ms(started)
+        return made
 
     def _open_socket(self, addr_info: AddrInfo) -> socket.socket:
         """The connector's socket factory: the last look at where a message is going."""
@@ -110,21 +121,3 @@ class Request(ClientRequest):
         elif peer:
             exchange.address = ip_and_port(peer[0], peer[1])
         return await super().send(conn)
-
-
-def traces() -> aiohttp.TraceConfig:
-    async def started(session: aiohttp.ClientSession, _: SimpleNamespace, params: object) -> None:
-        current.get().connect_started = time.perf_counter()
-
-    async def ended(session: aiohttp.ClientSession, _: SimpleNamespace, params: object) -> None:
-        exchange = current.get()
-        exchange.connect_ms = elapsed_ms(exchange.connect_started)
-
-    async def reused(session: aiohttp.ClientSession, _: SimpleNamespace, params: object) -> None:
-        current.get().reused = True
-
-    config = aiohttp.TraceConfig()
-    config.on_connection_create_start.append(started)
-    config.on_connection_create_end.append(ended)
-    config.on_connection_reuseconn.append(reused)
-    return config

@@ -13,7 +13,7 @@ from egress.guard import AddressRefused, Target
 KEPT_BODY = 16 * 1024
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class OutgoingRequest:
     """One HTTP request, ready to go. `timeout` is in seconds, for the whole exchange, ≤ 30."""
 
@@ -75,7 +75,7 @@ class Route:
     host: str = ""
 
 
-@dataclass
+@dataclass(slots=True)
 class Exchange:
     """What is learnt on the way; filled in by the socket factory, the traces and the reader."""
 
@@ -87,7 +87,6 @@ class Exchange:
     reused: bool = False
     refusal: AddressRefused | None = None
     attempted: bool = False
-    connect_started: float = 0.0
     connect_ms: float | None = None
     status: int | None = None
     headers: tuple[tuple[str, str], ...] = ()

@@ -19,6 +19,10 @@ from tenants.async_scope import Line
 
 ROUTE = "deliveries.tasks.route"
 DISPATCH = "deliveries.tasks.dispatch"
+# What the workers' dispatchers listen to: one step, where a message passes through a broker and two processes. Nobody
+# relies on it.
+CHANNEL = "portcullis_events"
+HEARD = f"SELECT pg_notify('{CHANNEL}', '')"  # noqa: S608 (a constant)
 INTERVAL = 0.05  # seconds
 EXPIRES = 60  # seconds by the sender's clock, judged by the worker's: longer than two hosts' clocks may differ
 
@@ -97,6 +101,8 @@ class LoopWakeup:
 
     async def _send(self) -> None:
         try:
+            if self.task == ROUTE:
+                await self._line.ask(HEARD, [])
             query = getattr(current_app, "waiting_wakeup", None)
             if query is None or await self._line.ask(query, [self.task]) is None:
                 await asyncio.to_thread(send, self.task)

@@ -1,0 +1,140 @@
+"""Nobody takes all places, and whoever waits behind somebody's backlog is found (B8)."""
+
+import threading
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from deliveries import lines, outbox
+from deliveries.dispatch import Dispatcher
+from deliveries.fairness import Others, Places
+from deliveries.models import Outbox
+from deliveries.outbox import Claiming
+from deliveries.routing import route
+from tenants.scope import system_scope
+from tests.receiver import Answer, Receiver
+
+
+def fill(places: Places, tenant: str, subscription: str = "") -> int:
+    """Claim for one tenant until it has its share. Returns how many places it has then."""
+    before = places.taken
+    while True:
+        room, others = places.offer()
+        if room <= 0 or tenant in others.tenants or subscription in others.subscriptions:
+            return places.taken - before
+        for _ in range(room):
+            places.take(tenant, subscription or f"{tenant} {places.taken}")
+
+
+def test_a_tenant_alone_settles_at_about_half():
+    places = Places(places=512)
+    assert 200 <= fill(places, "hog") <= 256
+
+
+def test_each_that_comes_finds_a_place():
+    places = Places(places=512)
+    shares = [fill(places, f"tenant {number}") for number in range(6)]
+    assert all(shares)
+    assert shares == sorted(shares, reverse=True)
+    assert places.taken < 512
+
+
+def test_a_subscription_has_a_bound_of_its_own():
+    places = Places(places=512, of_one_subscription=40)
+    assert fill(places, "hog", "one") <= 40
+    assert fill(places, "hog", "another") > 0
+
+
+def test_places_that_are_free_again_can_be_taken_again():
+    places = Places(places=64)
+    before = places.offer()
+    fill(places, "hog", "one")
+    while places.taken:
+        places.free("hog", "one")
+    assert places.offer() == before
+
+
+def test_large_messages_are_bounded_by_their_bytes():
+    places = Places(places=512, most_bytes=1_000_000)
+    for number in range(20):
+        places.take("tenant", number, 100_000)
+    assert places.offer()[0] <= 0
+    while places.taken:
+        places.free("tenant", places.taken - 1, 100_000)
+    assert places.offer()[0] > 0
+
+
+def test_whoever_waits_behind_a_backlog_of_others_is_claimed(subscribe, happen, cast, monkeypatch):
+    """More waits for those who have their share than is looked through."""
+    monkeypatch.setattr(outbox, "_HORIZON", outbox._HORIZON.replace(f"OFFSET {outbox.NEAR}", "OFFSET 5"))
+    hog, _ = subscribe(name="hog")
+    for _ in range(20):
+        happen()
+    route()
+    modest, _ = subscribe(name="modest", tenant=cast.other_tenant)
+    happen(tenant=cast.other_tenant)
+    route()
+    claims = lines.run(Claiming().claiming(10, Others((hog.tenant_id,), ())))
+    assert [claim.subscription_id for claim in claims] == [modest.pk]
+    claims = lines.run(Claiming().claiming(10, Others((), (modest.pk,))))
+    assert {claim.subscription_id for claim in claims} == {hog.pk}
+    assert len(claims) == 10
+
+
+def test_going_round_gives_everybody_a_turn(subscribe, happen, monkeypatch):
+    monkeypatch.setattr(outbox, "_HORIZON", outbox._HORIZON.replace(f"OFFSET {outbox.NEAR}", "OFFSET 0"))
+    passed_over, _ = subscribe(name="passed over")
+    all_others = {subscribe(name=f"Desk {number}")[0].pk for number in range(5)}
+    for _ in range(3):
+        happen()
+    route()
+    claiming, seen = Claiming(), set()
+    for _ in range(5):
+        seen |= {one.subscription_id for one in lines.run(claiming.claiming(2, Others((), (passed_over.pk,))))}
+    assert seen == all_others
+
+
+def test_what_is_not_due_is_not_claimed(subscribe, happen):
+    subscribe()
+    happen()
+    route()
+    with system_scope():
+        Outbox.objects.update(due_at=timezone.now() + timedelta(minutes=1))
+        assert outbox.claim(10) == []
+        assert not outbox.is_due()
+
+
+@pytest.mark.spec("B8")
+@pytest.mark.django_db(transaction=True)
+def test_a_tenant_whose_receivers_hang_does_not_hold_up_another(subscribe, happen, receiver, opened, cast):
+    let_go = threading.Event()
+    with Receiver(lambda posted: Answer(204) if let_go.wait(30) else Answer(500)) as hanging:
+        for number in range(3):
+            subscribe(name=f"Hanging {number}", url=hanging.url)
+        for _ in range(10):
+            happen()
+        route()
+        dispatcher = Dispatcher(places=Places(places=16, of_one_subscription=8))
+        dispatcher.wake()
+        wait_until(lambda: len(hanging.posted) >= 4)
+        subscribe(name="Sound", tenant=cast.other_tenant)
+        for _ in range(5):
+            happen(tenant=cast.other_tenant)
+        route()
+        dispatcher.wake()
+        wait_until(lambda: len(receiver.posted) == 5)
+        told, hung = len(receiver.posted), len(hanging.posted)
+        let_go.set()
+        wait_until(lambda: len(hanging.posted) == 30)
+        dispatcher.stop(20)
+    assert told == 5
+    assert hung < 16
+    assert len(hanging.posted) == 30
+
+
+def wait_until(done, seconds: float = 30) -> None:
+    end = timezone.now() + timedelta(seconds=seconds)
+    pause = threading.Event()
+    while not done() and timezone.now() < end:
+        pause.wait(0.05)
