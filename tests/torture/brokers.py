@@ -31,11 +31,15 @@ class Pgmq:
         self.times = 0
 
     def lose_everything(self) -> None:
+        wait_for(self.is_there, "a worker makes the queue again", 90)
         self.times += 1
         if self.times % 2:
             self.stage.query(f"TRUNCATE pgmq.q_{QUEUE}")
         else:
             self.stage.query("SELECT pgmq.drop_queue(%s)", [QUEUE])
+
+    def is_there(self) -> bool:
+        return self.stage.query("SELECT to_regclass(%s) IS NOT NULL", [f"pgmq.q_{QUEUE}"])[0][0]
 
     def stop(self) -> None:
         """It ends with the database."""
