@@ -22,6 +22,7 @@ from subscriptions.serializers import (
     SubscriptionWriteSerializer,
     told,
 )
+from subscriptions.verify_api import VerifiesSignatures
 from tenants.openapi import TOO_MANY
 from tenants.permissions import Permission
 from tenants.problems import Conflict
@@ -75,7 +76,9 @@ class SubscriptionFilter(filters.FilterSet):
         ],
     ),
 )
-class SubscriptionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.DestroyModelMixin, TenantViewSet):
+class SubscriptionViewSet(
+    VerifiesSignatures, mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.DestroyModelMixin, TenantViewSet
+):
     """Who wants to be told. URL and header values are write-only; a secret is answered once."""
 
     model = Subscription
@@ -92,6 +95,7 @@ class SubscriptionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixi
         "enable": Permission.CONFIGURE,
         "send_confirmation": Permission.OPERATE,
         "test": Permission.OPERATE,
+        "verify": Permission.OPERATE,
     }
 
     def get_queryset(self):

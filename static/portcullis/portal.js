@@ -185,7 +185,7 @@
   let guarded = null;
   function fillPart(panel, data) {
     for (const node of $$("[data-fill]", panel)) {
-      const value = dig(data, node.dataset.fill);
+      const found = dig(data, node.dataset.fill), value = Array.isArray(found) ? found.join(", ") : found;
       node.textContent = value && node.matches("time") ? new Date(value).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" }) : value ?? "";
       (node.closest("[data-fill-row]") ?? node).hidden = value === undefined || value === null || value === "";
     }

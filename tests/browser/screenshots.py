@@ -93,6 +93,15 @@ def wrong_password(page: Page) -> None:
     page.locator(".callout, .errorlist, .field-error").first.wait_for()
 
 
+def verify_nothing(page: Page) -> None:
+    page.locator("#check-headers").fill(
+        f"webhook-id: msg_1\nwebhook-timestamp: 1777863721\nwebhook-signature: v1,{'A' * 43}="
+    )
+    page.locator("#check-body").fill('{"type": "user.created"}')
+    page.get_by_role("button", name="Verify", exact=True).click()
+    page.locator("#verdict").wait_for()
+
+
 def delete_dialog(page: Page) -> None:
     page.locator("main details.menu summary").click()
     page.get_by_role("button", name="Delete…").click()
@@ -155,6 +164,7 @@ def shots(ids: dict[str, str]) -> list[Shot]:
         Shot("subscription-disabled", f"/subscriptions/{ids['disabled']}/"),
         Shot("subscription-viewer", f"/subscriptions/{ids['idle']}/", "viewer"),
         Shot("subscription-rotate", f"/subscriptions/{ids['idle']}/", act=click("button:has-text('Rotate secret')")),
+        Shot("subscription-verify", f"/subscriptions/{ids['idle']}/", act=verify_nothing),
         Shot("subscription-test", f"/subscriptions/{ids['idle']}/", act=click("button:has-text('Send test')")),
         Shot("subscription-replay", f"/subscriptions/{ids['idle']}/", act=click("button:has-text('Replay…')")),
         Shot("subscription-cancel", f"/subscriptions/{ids['idle']}/", act=click("button:has-text('Cancel pending…')")),
