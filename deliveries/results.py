@@ -67,7 +67,11 @@ def _attempt(sending: Sending, decision: Decision, ours: set) -> Attempt:
         error=outcome.error,
         detail=_storable(_without_host(outcome.detail, sending))[:500],
         outcome=decision.kind if sending.claim.delivery_id in ours else Attempt.LATE,
+        request_size=len(sending.prepared.request.body) if sending.prepared else None,
         connect_ms=outcome.connect_ms,
+        dns_ms=outcome.dns_ms,
+        tls_ms=outcome.tls_ms,
+        first_byte_ms=outcome.first_byte_ms,
         total_ms=outcome.total_ms,
         address=outcome.address,
     )

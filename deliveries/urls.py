@@ -1,18 +1,26 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from deliveries import api, replay_views, views
+from deliveries import api, figures_views, replay_views, views
 from deliveries.replay_api import ReplayViewSet
 
 router = SimpleRouter(use_regex_path=False)
 router.register("deliveries", api.DeliveryViewSet, basename="api_delivery")
 router.register("attempts", api.AttemptViewSet, basename="api_attempt")
 router.register("replays", ReplayViewSet, basename="api_replay")
-api_urlpatterns = router.urls
+api_urlpatterns = [
+    path(
+        "subscriptions/<uuid:pk>/figures/",
+        figures_views.SubscriptionFiguresViewSet.as_view({"get": "retrieve"}),
+        name="api-subscription-figures",
+    ),
+    *router.urls,
+]
 
 urlpatterns = [
     path("deliveries/", views.deliveries, name="deliveries"),
     path("deliveries/of-notice/<uuid:notice>/", views.delivery_of_notice, name="delivery_of_notice"),
+    path("deliveries/figures/<uuid:subscription>/", figures_views.subscription_figures, name="subscription_figures"),
     path("deliveries/<uuid:pk>/", views.delivery, name="delivery"),
     path("replays/new/", replay_views.replay_new, name="replay_new"),
     path("replays/of-subscription/<uuid:subscription>/", replay_views.replays_of, name="replays_of_subscription"),

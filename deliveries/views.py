@@ -16,6 +16,7 @@ from tenants.permissions import Permission
 
 SLOT_ROWS = 10
 OTHERS_SHOWN = 10
+ATTEMPTS_SHOWN = 50  # the newest of them
 STATUS_KIND = {
     "pending": "busy",
     "delivered": "ok",
@@ -30,6 +31,14 @@ OUTCOME_KIND = {
     "dead": "bad",
     "disable": "bad",
     "late": "idle",
+}
+OUTCOME_WORDS = {
+    "delivered": "Delivered",
+    "retry": "To be tried again",
+    "failed": "Refused for good",
+    "dead": "The last one",
+    "disable": "Disabled the subscription",
+    "late": "Too late to count",
 }
 
 
@@ -64,7 +73,7 @@ def delivery(request: HttpRequest, pk) -> HttpResponse:
     context = {
         "delivery": found,
         "kind": STATUS_KIND[found.status],
-        "attempts": [(attempt, OUTCOME_KIND.get(attempt.outcome, "idle")) for attempt in found.attempts],
+        **_timeline(found),
         "sent": found.shown_body(),
         "is_link": is_link,
         "others": _others(found),
@@ -74,6 +83,16 @@ def delivery(request: HttpRequest, pk) -> HttpResponse:
     response = render(request, "deliveries/_panel.html" if panel else "deliveries/delivery_detail.html", context)
     patch_vary_headers(response, ["HX-Request", "HX-Target"])
     return response
+
+
+def _timeline(found: Delivery) -> dict:
+    """Its attempts, oldest first, each with its kind and what was made of it."""
+    newest = list(found.attempts.order_by("-id")[: ATTEMPTS_SHOWN + 1])
+    shown = newest[:ATTEMPTS_SHOWN][::-1]
+    return {
+        "attempts": [(one, OUTCOME_KIND.get(one.outcome, "idle"), OUTCOME_WORDS.get(one.outcome, "")) for one in shown],
+        "has_earlier": len(newest) > ATTEMPTS_SHOWN,
+    }
 
 
 @requires(Permission.READ)

@@ -116,7 +116,9 @@ class Outcome:
         too_large  the answer's header, or what came before it, exceeded its bounds
 
     `connect_ms` is the time for DNS, TCP and TLS together (with a proxy: without DNS), None on a
-    reused connection. `body` is at most the first 16 KB, as received (possibly compressed).
+    reused connection. Of it `dns_ms` is what passed before the first socket was opened, and `tls_ms` what passed
+    after TCP stood; with a proxy neither is known. `first_byte_ms` is from the sending of the request until the
+    answer's header was there. `body` is at most the first 16 KB, as received (possibly compressed).
     `address` is the receiver's `ip:port`, empty if no connection was made or only the proxy knows.
     """
 
@@ -129,6 +131,9 @@ class Outcome:
     connect_ms: float | None = None
     total_ms: float = 0.0
     address: str = ""
+    dns_ms: float | None = None
+    tls_ms: float | None = None
+    first_byte_ms: float | None = None
 
     @property
     def ok(self) -> bool:
@@ -158,7 +163,12 @@ class _Exchange:
     refusal: AddressRefused | None = None
     attempted: bool = False
     connect_started: float = 0.0
+    tcp_stood: float = 0.0
+    asked: float = 0.0
     connect_ms: float | None = None
+    dns_ms: float | None = None
+    tls_ms: float | None = None
+    first_byte_ms: float | None = None
     status: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
     body: bytearray = field(default_factory=bytearray)
@@ -175,6 +185,9 @@ class _Exchange:
             connect_ms=self.connect_ms,
             total_ms=_elapsed_ms(started),
             address=self.address,
+            dns_ms=self.dns_ms,
+            tls_ms=self.tls_ms,
+            first_byte_ms=self.first_byte_ms,
         )
 
 
@@ -233,7 +246,13 @@ class _Connector(aiohttp.TCPConnector):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         # Not public, but the only place where a connection's protocol is chosen; a test would see it go.
-        self._factory = functools.partial(_Protocol, loop=asyncio.get_running_loop())  # type: ignore[assignment]
+        self._factory = functools.partial(_new_protocol, asyncio.get_running_loop())  # type: ignore[assignment]
+
+
+def _new_protocol(loop: asyncio.AbstractEventLoop) -> _Protocol:
+    """Made when TCP stands, and before TLS begins."""
+    _exchange.get().tcp_stood = time.perf_counter()
+    return _Protocol(loop=loop)
 
 
 class _Request(ClientRequest):
@@ -253,6 +272,7 @@ class _Request(ClientRequest):
                 self.headers["Host"] = exchange.route.host
         elif peer:
             exchange.address = _ip_and_port(peer[0], peer[1])
+        exchange.asked = time.perf_counter()
         return await super().send(conn)
 
 
@@ -430,6 +450,7 @@ class Client:
             proxy=self._proxy,
             server_hostname=route.server_hostname,
         ) as response:
+            exchange.first_byte_ms = _elapsed_ms(exchange.asked)
             exchange.status = response.status
             exchange.headers = _kept_headers(response.raw_headers)
             async for chunk in response.content.iter_any():
@@ -474,6 +495,8 @@ class Client:
             except AddressRefused as refusal:
                 exchange.refusal = refusal
                 raise
+            if not exchange.attempted:
+                exchange.dns_ms = _elapsed_ms(exchange.connect_started)
         exchange.attempted = True
         return socket.socket(family, kind, protocol)
 
@@ -485,6 +508,8 @@ def _traces() -> aiohttp.TraceConfig:
     async def ended(session: aiohttp.ClientSession, _: SimpleNamespace, params: object) -> None:
         exchange = _exchange.get()
         exchange.connect_ms = _elapsed_ms(exchange.connect_started)
+        if not exchange.by_proxy and not exchange.target.plain_http:
+            exchange.tls_ms = _elapsed_ms(exchange.tcp_stood)
 
     async def reused(session: aiohttp.ClientSession, _: SimpleNamespace, params: object) -> None:
         _exchange.get().reused = True

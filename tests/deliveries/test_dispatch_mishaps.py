@@ -130,6 +130,7 @@ def test_attempts_are_kept_as_they_were_made(subscribe, happen, cast):
         request_headers=[["A", "é \\ \" '{},"]], signed_at=timezone.now(), status_code=None,
         response_headers=[], response_body=b"\x00\xff\\'", response_truncated=True, error="dns",
         detail="NULL, {\"x\"} \\ 'y'", outcome="retry", connect_ms=None, total_ms=1.5, address="[::1]:1",
+        dns_ms=0.25, tls_ms=None, first_byte_ms=1.25, request_size=7,
     )  # fmt: skip
     with system_scope():
         Attempt.objects.keep([made])
