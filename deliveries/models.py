@@ -8,6 +8,7 @@ from django.db.models import Prefetch, prefetch_related_objects
 from django.utils import timezone
 
 from deliveries import outbox
+from deliveries.heartbeats import Heartbeat
 from deliveries.outbox import Counted
 from deliveries.replay_models import Replay, why_not_sent
 from events.models import MATERIAL, Event, Receipt
@@ -21,7 +22,7 @@ from tenants.ids import time_of
 from tenants.models import Tenant
 from tenants.scope import ScopedManager
 
-__all__ = ["Attempt", "Delivery", "Outbox", "Replay", "of_event", "of_notice"]
+__all__ = ["Attempt", "Delivery", "Heartbeat", "Outbox", "Replay", "of_event", "of_notice"]
 
 CANCEL_BATCH = 1000
 MAX_CANCELLED = 20_000  # at once: who asks waits for it

@@ -4,13 +4,14 @@ import time
 from datetime import timedelta
 
 from celery import shared_task
-from celery.signals import worker_process_init, worker_process_shutdown, worker_ready
+from celery.signals import worker_process_init, worker_process_shutdown, worker_ready, worker_shutdown
 from django.conf import settings
 from django.utils import timezone
 
 from deliveries import outbox, replay_models, routing
 from deliveries import replay as replaying
 from deliveries.dispatch import Dispatcher
+from deliveries.heartbeats import Heartbeat, Pacemaker
 from deliveries.models import Replay
 from deliveries.sending import TIMEOUT
 from events import bundles
@@ -22,6 +23,7 @@ REPLAY_SECONDS = 2.0  # so does a replay
 STOP_SECONDS = TIMEOUT + 2  # what is under way may still be answered
 
 _dispatcher = Dispatcher()
+_pacemakers: list[Pacemaker] = []
 
 
 @shared_task(name=ROUTE)
@@ -69,6 +71,7 @@ def forget_replays() -> None:
 @shared_task(name="deliveries.tasks.sweep")
 def sweep() -> None:
     """Every second: what no wake-up was heard for, and what has become due."""
+    Heartbeat.objects.beat_now_and_then("sweep", Heartbeat.Kind.SWEEP)
     if replaying.is_due():
         replay_models.wake()  # a task of its own: the sweep does not wait for its batches
     if routing.is_due() or bundles.is_due():
@@ -96,3 +99,17 @@ def look_at_once(**kwargs) -> None:
     """Work may have waited while no worker ran."""
     wake(ROUTE)
     wake(DISPATCH)
+
+
+@worker_ready.connect
+def begin_to_beat(sender, **kwargs) -> None:
+    """In the main process: its pool's processes come and go."""
+    pacemaker = Pacemaker(sender.pool.num_processes)
+    pacemaker.start()
+    _pacemakers.append(pacemaker)
+
+
+@worker_shutdown.connect
+def end_to_beat(**kwargs) -> None:
+    while _pacemakers:
+        _pacemakers.pop().stop()

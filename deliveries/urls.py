@@ -1,7 +1,7 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from deliveries import api, figures_views, replay_views, views
+from deliveries import api, figures_views, pulse_views, replay_views, views
 from deliveries.replay_api import ReplayViewSet
 
 router = SimpleRouter(use_regex_path=False)
@@ -14,11 +14,18 @@ api_urlpatterns = [
         figures_views.SubscriptionFiguresViewSet.as_view({"get": "retrieve"}),
         name="api-subscription-figures",
     ),
+    path(
+        "operators/pulse/",
+        pulse_views.OperatorPulseViewSet.as_view({"get": "retrieve"}),
+        name="api-operators-pulse",
+    ),
     *router.urls,
 ]
 
 urlpatterns = [
+    path("operators/pulse/", pulse_views.operators_pulse, name="operators_pulse"),
     path("deliveries/", views.deliveries, name="deliveries"),
+    path("deliveries/new/", views.deliveries_new, name="deliveries_new"),
     path("deliveries/of-notice/<uuid:notice>/", views.delivery_of_notice, name="delivery_of_notice"),
     path("deliveries/figures/<uuid:subscription>/", figures_views.subscription_figures, name="subscription_figures"),
     path("deliveries/<uuid:pk>/", views.delivery, name="delivery"),

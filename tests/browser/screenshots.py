@@ -102,6 +102,12 @@ def verify_nothing(page: Page) -> None:
     page.locator("#verdict").wait_for()
 
 
+def resend_chosen(page: Page) -> None:
+    page.locator("[data-check-all]").check()
+    page.locator("#resend-chosen").click()
+    page.locator("#replay-count").wait_for()
+
+
 def delete_dialog(page: Page) -> None:
     page.locator("main details.menu summary").click()
     page.get_by_role("button", name="Delete…").click()
@@ -174,11 +180,14 @@ def shots(ids: dict[str, str]) -> list[Shot]:
         Shot("subscription-unconfirmed", "/confirm/nothing", None),
         Shot("deliveries", "/deliveries/"),
         Shot("deliveries-resend", f"/deliveries/?subscription={ids['idle']}", act=click("#resend-these")),
+        Shot("deliveries-more", "/deliveries/?range=24h&status=failed", act=click(".filters-more summary")),
+        Shot("deliveries-chosen", f"/deliveries/?status=delivered&subscription={ids['idle']}", act=resend_chosen),
         Shot("replay", f"/replays/{ids['replay']}/"),
         Shot("deliveries-empty", "/deliveries/", "newcomer"),
         Shot("deliveries-panel", "/deliveries/", act=click("a.row-link")),
         Shot("delivery", f"/deliveries/{ids['delivered']}/"),
         Shot("delivery-retried", f"/deliveries/{ids['retried']}/"),
+        Shot("delivery-attempt", f"/deliveries/{ids['retried']}/", act=click(".timeline details summary")),
         Shot("members", "/members/"),
         Shot("members-invite", "/members/", act=click("button:has-text('Invite')")),
         Shot("members-invited", "/members/", act=invite),
@@ -191,6 +200,7 @@ def shots(ids: dict[str, str]) -> list[Shot]:
         Shot("settings", "/settings/"),
         Shot("operators", "/operators/tenants/", "operator"),
         Shot("operators-create", "/operators/tenants/", "operator", click("button:has-text('Create tenant')")),
+        Shot("operators-pulse", "/operators/pulse/", "operator"),
         Shot("suspended", "/", "suspended"),
         Shot("not-found", "/no/such/page/"),
         Shot("not-found-signed-out", "/no/such/page/", None),
