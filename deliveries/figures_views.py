@@ -33,7 +33,7 @@ def _shown(figures: Figures) -> dict:
         ],
         "requests": [
             {"name": "Delivered", "kind": "ok", "values": [hour.delivered for hour in figures.hours]},
-            {"name": "Not", "kind": "bad", "values": [hour.requests - hour.delivered for hour in figures.hours]},
+            {"name": "Failed", "kind": "bad", "values": [hour.requests - hour.delivered for hour in figures.hours]},
         ],
         "labels": [f"{hour.start:%H:%M}" for hour in figures.hours],
         "day_kind": _kind(figures.day),

@@ -103,7 +103,7 @@ def verify_nothing(page: Page) -> None:
 
 
 def resend_chosen(page: Page) -> None:
-    page.locator("[data-check-all]").check()
+    page.locator("input[name=delivery]").first.check()
     page.locator("#resend-chosen").click()
     page.locator("#replay-count").wait_for()
 
