@@ -54,7 +54,7 @@ def _kind(share: Share) -> str:
     return "ok" if share.rate >= 0.99 else "warn" if share.rate >= 0.9 else "bad"
 
 
-class ShareSerializer(serializers.Serializer):
+class SuccessSerializer(serializers.Serializer):
     requests = serializers.IntegerField()
     delivered = serializers.IntegerField()
     rate = serializers.FloatField(allow_null=True, help_text="Between 0 and 1; null where nothing was sent.")
@@ -78,8 +78,8 @@ class BacklogSerializer(serializers.Serializer):
 
 
 class FiguresSerializer(serializers.Serializer):
-    day = ShareSerializer(help_text="The last 24 hours, the present one among them.")
-    week = ShareSerializer(help_text="The last 168 hours.")
+    day = SuccessSerializer(help_text="The last 24 hours, the present one among them.")
+    week = SuccessSerializer(help_text="The last 168 hours.")
     hours = HourSerializer(many=True, help_text="The last 24 hours, oldest first.")
     p50_ms = serializers.FloatField(allow_null=True, help_text="Of the last 24 hours.")
     p95_ms = serializers.FloatField(allow_null=True, help_text="Of the last 24 hours.")

@@ -70,7 +70,7 @@ class WorkerSerializer(serializers.ModelSerializer):
         return worker.is_alive()
 
 
-class ShareSerializer(serializers.Serializer):
+class TenantShareSerializer(serializers.Serializer):
     tenant = serializers.UUIDField()
     name = serializers.CharField()
     count = serializers.IntegerField()
@@ -78,7 +78,7 @@ class ShareSerializer(serializers.Serializer):
 
 
 class SharesSerializer(serializers.Serializer):
-    rows = ShareSerializer(many=True, help_text="The ten with most.")
+    rows = TenantShareSerializer(many=True, help_text="The ten with most.")
     looked = serializers.IntegerField()
     is_sample = serializers.BooleanField(help_text="true: there are more rows than were looked at.")
 

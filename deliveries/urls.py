@@ -11,7 +11,9 @@ router.register("replays", ReplayViewSet, basename="api_replay")
 api_urlpatterns = [
     path(
         "subscriptions/<uuid:pk>/figures/",
-        figures_views.SubscriptionFiguresViewSet.as_view({"get": "retrieve"}),
+        figures_views.SubscriptionFiguresViewSet.as_view(
+            {"get": "retrieve"}, basename="api-subscription-figures", detail=True
+        ),
         name="api-subscription-figures",
     ),
     path(

@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 from subscriptions.signing import NO_OPTIONS, SCHEMES, HeaderNames, sign
 
@@ -137,7 +138,7 @@ def check(
     given: dict[str, list[str]] = {}
     for name, value in headers:
         given.setdefault(name.lower(), []).append(value)
-    known: dict = {
+    known: dict[str, Any] = {
         "missing_headers": tuple(name for name in names.all() if name.lower() not in given),
         "signed": _SIGNED[scheme],
         "body_bytes": len(body),
