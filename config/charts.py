@@ -117,6 +117,24 @@ def bar_chart(
         _bar(series, column, labels[i] if i < len(labels) else f"{i + 1}", i * slot, slot, base, top)
         for i, column in enumerate(columns)
     ]
+    return _figure_of(
+        series, _described(series), "".join(drawn), labels, title=title, height=height, top=top, slot=slot
+    )
+
+
+def _figure_of(
+    series: Sequence[Series],
+    described: str,
+    drawn: str,
+    labels: Sequence[str],
+    *,
+    title: str,
+    height: int,
+    top: float,
+    slot: float,
+) -> str:
+    """What is drawn, with its legend, gridlines and axes."""
+    base = height - AXIS
     lines = "".join(
         f'<line class="{name}" x1="0" x2="100%" y1="{_figure(y)}" y2="{_figure(y)}"/>'
         for name, y in (
@@ -126,14 +144,83 @@ def bar_chart(
         )
     )
     half = _amount(top / 2) if top / 2 == int(top / 2) else ""
+    places = max((len(one["values"]) for one in series), default=0)
     return (
         f'<figure class="chart">{_legend(series)}<div class="chart-plot">'
         f'<div class="chart-scale" aria-hidden="true">'
         f"<span>{_amount(top)}</span><span>{half}</span><span>0</span></div>"
         f'<svg class="bars" role="img" width="100%" height="{height}">'
-        f"<title>{escape(title)}</title><desc>{escape(_described(series))}</desc>"
-        f"{lines}{''.join(drawn)}{_axis(labels, bars, slot, height - 4)}</svg></div></figure>"
+        f"<title>{escape(title)}</title><desc>{escape(described)}</desc>"
+        f"{lines}{drawn}{_axis(labels, places, slot, height - 4)}</svg></div></figure>"
     )
+
+
+def line_chart(
+    series: Sequence[Series],
+    *,
+    labels: Sequence[str] = (),
+    title: str = "Chart",
+    height: int = 160,
+    unit: str = "",
+) -> str:
+    """Lines on a zero-based scale, for figures that cannot be added up: percentiles, ages.
+
+    A None breaks its line, and a figure without neighbours is a dot. Otherwise like `bar_chart`.
+    """
+    places = max((len(one["values"]) for one in series), default=0)
+    known = [float(value) for one in series for value in one["values"] if value is not None]
+    top = nice_ceiling(max(known, default=0))
+    base = height - AXIS
+    slot = 100 / max(1, places)
+    hits = "".join(
+        _hit(series, labels[i] if i < len(labels) else f"{i + 1}", i, slot, base, unit) for i in range(places)
+    )
+    drawn = "".join(_line(one, slot, base, top) for one in series)
+    return _figure_of(
+        series, _worst(series, unit), f"{hits}{drawn}", labels, title=title, height=height, top=top, slot=slot
+    )
+
+
+def _hit(series: Sequence[Series], label: str, i: int, slot: float, base: float, unit: str) -> str:
+    """A transparent area over one place, whose title says the figures there."""
+    values = [(one["name"], one["values"][i] if i < len(one["values"]) else None) for one in series]
+    said = "; ".join(f"{name} {_with_unit(value, unit)}" for name, value in values)
+    return (
+        f'<g class="chart-bar"><title>{escape(f"{label}: {said}")}</title><rect class="chart-hit" '
+        f'x="{_figure(i * slot)}%" y="0" width="{_figure(slot)}%" height="{_figure(base)}"/></g>'
+    )
+
+
+def _line(one: Series, slot: float, base: float, top: float) -> str:
+    """Straight pieces between neighbours, in percent, which a polyline cannot have."""
+    points = [
+        None if value is None else ((i + 0.5) * slot, base - (base - HEADROOM) * max(0.0, float(value)) / top)
+        for i, value in enumerate(one["values"])
+    ]
+    pieces = []
+    for i, point in enumerate(points):
+        if point is None:
+            continue
+        x, y = point
+        before = points[i - 1] if i else None
+        if before is not None:
+            pieces.append(
+                f'<line x1="{_figure(before[0])}%" y1="{_figure(before[1])}" x2="{_figure(x)}%" y2="{_figure(y)}"/>'
+            )
+        pieces.append(f'<circle cx="{_figure(x)}%" cy="{_figure(y)}" r="2"/>')
+    return f'<g class="chart-line chart-{_kind(one["kind"])}">{"".join(pieces)}</g>'
+
+
+def _with_unit(value: float | None, unit: str) -> str:
+    if value is None:
+        return "no data"
+    return f"{_amount(round(value, 1))} {unit}".strip()
+
+
+def _worst(series: Sequence[Series], unit: str) -> str:
+    """The highest of each line, in words."""
+    highest = [(one["name"], max((v for v in one["values"] if v is not None), default=None)) for one in series]
+    return "; ".join(f"{name}: at most {_with_unit(value, unit)}" for name, value in highest) or "no data"
 
 
 def _bar(

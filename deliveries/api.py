@@ -8,6 +8,7 @@ from deliveries.filters import AttemptFilter, DeliveryFilter
 from deliveries.models import Attempt, Delivery
 from deliveries.replay_serializers import CancelledSerializer, CountedSerializer, OfSubscriptionSerializer
 from deliveries.serializers import AttemptSerializer, DeliveryDetailSerializer, DeliverySerializer, TriedSerializer
+from events.looking import SearchPagination
 from subscriptions.models import WrongState
 from tenants.permissions import Permission
 from tenants.problems import Conflict
@@ -19,6 +20,7 @@ class DeliveryViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, TenantVi
 
     model = Delivery
     filterset_class = DeliveryFilter
+    pagination_class = SearchPagination
     lookup_value_converter = "uuid"
     permissions = {
         "resend": Permission.OPERATE,
@@ -30,6 +32,12 @@ class DeliveryViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, TenantVi
 
     def handle_exception(self, exc):
         return super().handle_exception(Conflict(str(exc)) if isinstance(exc, WrongState) else exc)
+
+    def filter_queryset(self, queryset):
+        """The filter is kept for the paginator, which looks in slices."""
+        found = super().filter_queryset(queryset)
+        self.wanted = DeliveryFilter(self.request.query_params, queryset=queryset)
+        return found
 
     def get_queryset(self):
         # A join, because the event may be gone already: then it is None and not an error.

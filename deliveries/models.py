@@ -7,6 +7,7 @@ from django.db import models, transaction
 from django.utils import timezone
 
 from deliveries import composing, outbox, pull_queue
+from deliveries.heartbeats import Heartbeat
 from deliveries.keeping import New
 from deliveries.outbox import Counted
 from deliveries.pull_models import PullQueue
@@ -23,7 +24,7 @@ from tenants.ids import time_of, uuid7
 from tenants.models import Tenant
 from tenants.scope import ScopedManager
 
-__all__ = ["Attempt", "Delivery", "Outbox", "PullQueue", "Replay", "Undecided", "of_event", "of_notice"]
+__all__ = ["Attempt", "Delivery", "Heartbeat", "Outbox", "PullQueue", "Replay", "Undecided", "of_event", "of_notice"]
 
 CANCEL_BATCH = 1000
 MAX_CANCELLED = 20_000  # at once: who asks waits for it
@@ -285,6 +286,7 @@ class Attempt(Partitioned):
     subscription = models.ForeignKey(Subscription, related_name="+", **MATERIAL)
     number = models.PositiveSmallIntegerField()
     request_headers = models.JSONField(default=list)
+    request_size = models.PositiveIntegerField(null=True, help_text="Bytes of the body; null where none was made.")
     signed_at = models.DateTimeField()
     status_code = models.PositiveSmallIntegerField(null=True)
     response_headers = models.JSONField(default=list)
@@ -297,6 +299,9 @@ class Attempt(Partitioned):
         help_text="What the policy made of it: delivered, retry, failed, dead, disable, or late.",
     )
     connect_ms = models.FloatField(null=True)
+    dns_ms = models.FloatField(null=True, help_text="Of connect_ms, until the name was resolved.")
+    tls_ms = models.FloatField(null=True, help_text="Of connect_ms, from TCP until TLS stood.")
+    first_byte_ms = models.FloatField(null=True, help_text="From the request until the answer's header.")
     total_ms = models.FloatField()
     address = models.CharField(max_length=60, blank=True)
 
@@ -312,6 +317,20 @@ class Attempt(Partitioned):
 
     def __str__(self):
         return f"attempt {self.number} of {self.delivery_id}"
+
+    @property
+    def timing(self) -> list[tuple[str, float]]:
+        """Where its time went, in order and in milliseconds; what was not measured is left out."""
+        connecting = self.connect_ms or 0
+        parts = [
+            ("Name", self.dns_ms),
+            ("TCP", None if self.dns_ms is None or not connecting else connecting - self.dns_ms - (self.tls_ms or 0)),
+            ("TLS", self.tls_ms),
+            ("Connection", self.connect_ms if self.dns_ms is None else None),
+            ("Answer", self.first_byte_ms),
+            ("Body", None if self.first_byte_ms is None else self.total_ms - connecting - self.first_byte_ms),
+        ]
+        return [(label, max(0.0, part)) for label, part in parts if part is not None]
 
 
 class Outbox(models.Model):

@@ -206,7 +206,7 @@ def _log(replay: Replay):
     log = Delivery.objects.filter(subscription_id=replay.subscription_id, id__lt=replay.before)
     if replay.kind == Replay.Kind.MISSED:
         return log.filter(id__gte=lowest_uuid7(replay.since - LONGEST_DELIVERY))
-    bounds = {name: value for name, value in replay.selection.items() if name in ("since", "until")}
+    bounds = {name: value for name, value in replay.selection.items() if name in ("since", "until", "delivery")}
     return DeliveryFilter(as_query(bounds), queryset=log).qs
 
 

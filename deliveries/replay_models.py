@@ -168,6 +168,8 @@ class Replay(TenantOwned):
             return f"events since {moment}"
         if self.kind == self.Kind.MISSED:
             return f"what it missed since {moment}"
+        if deliveries := self.selection.get("delivery"):
+            return f"{len(deliveries)} chosen {'delivery' if len(deliveries) == 1 else 'deliveries'}"
         chosen = [", ".join(value) if isinstance(value, list) else str(value) for value in self.selection.values()]
         return f"deliveries ({'; '.join(chosen)})" if chosen else "all its deliveries"
 

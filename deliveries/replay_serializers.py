@@ -3,6 +3,7 @@
 from django.utils import timezone
 from rest_framework import serializers
 
+from deliveries.filters import MAX_CHOSEN
 from deliveries.models import Delivery, Replay
 from subscriptions.models import Subscription
 from tenants.fields import KnownFieldsOnly
@@ -23,6 +24,10 @@ class OfSubscriptionSerializer(KnownFieldsOnly, serializers.Serializer):
 class SelectionSerializer(KnownFieldsOnly, serializers.Serializer):
     """The parameters of the deliveries list, with the same meaning. What is pending is sent anyway."""
 
+    delivery = serializers.ListField(
+        child=serializers.UUIDField(), required=False, allow_empty=False, max_length=MAX_CHOSEN,
+        help_text="Just these.",
+    )  # fmt: skip
     status = serializers.ListField(child=serializers.ChoiceField(ENDED), required=False, max_length=len(ENDED))
     event_type = serializers.CharField(max_length=128, required=False)
     event = serializers.UUIDField(required=False)
@@ -33,7 +38,7 @@ class SelectionSerializer(KnownFieldsOnly, serializers.Serializer):
         """As it is kept with the replay: texts, in the API's own forms."""
         values = super().to_internal_value(data)
         return {
-            name: value if isinstance(value, (list, str)) else self.fields[name].to_representation(value)
+            name: value if isinstance(value, str) else self.fields[name].to_representation(value)
             for name, value in values.items()
         }
 

@@ -10,6 +10,7 @@ from django.utils.cache import patch_vary_headers
 from django_htmx.http import trigger_client_event
 
 from deliveries import replay as replaying
+from deliveries.filters import DeliveryFilter
 from deliveries.models import Delivery, Replay
 from deliveries.replay_serializers import OfSubscriptionSerializer, ReplayAskSerializer, SelectionSerializer
 from subscriptions.models import Subscription, WrongState
@@ -17,6 +18,7 @@ from tenants.pages import requires
 from tenants.permissions import Permission
 
 SHOWN = 5
+MANY = ("status", "delivery")  # what a selection may say several times
 BY_DEFAULT = timedelta(days=1)
 MOMENT = "%Y-%m-%dT%H:%M:%S"
 STATE_KIND = {"running": "busy", "finished": "ok", "stopped": "idle", "failed": "bad"}
@@ -44,7 +46,11 @@ def replays_of(request: HttpRequest, subscription) -> HttpResponse:
 def replay_new(request: HttpRequest) -> HttpResponse:
     """What a dialog asks before a replay is started: what, since when, and how many that are."""
     body, subscription = _body(request)
-    context = {"body": json.dumps(body), "asked": body, "subscription": subscription} | _counted(body)
+    context = {"body": json.dumps(body), "asked": body, "subscription": subscription}
+    if "chosen" in request.GET and not subscription:
+        context["problem"] = _why_not_chosen(request)
+    else:
+        context |= _counted(body)
     if "since" in body:
         context["since"] = body["since"]
     return render(request, "deliveries/_replay_new.html", context)
@@ -70,11 +76,13 @@ def _body(request: HttpRequest) -> tuple[dict, Subscription | None]:
     """What the API would be asked, from the query: the choices of the dialog, else what is likely wanted."""
     query = request.GET
     body: dict = {"subscription": query.get("subscription", ""), "kind": query.get("kind", "")}
+    if "chosen" in query:
+        body["subscription"] = _subscription_of(query.getlist("delivery"))
     chosen = OfSubscriptionSerializer(data={"subscription": body["subscription"]})
     subscription = chosen.validated_data["subscription"] if chosen.is_valid() else None
     if body["kind"] == Replay.Kind.DELIVERIES:
         given = {
-            name: query.getlist(name) if name == "status" else query.get(name) for name in SelectionSerializer().fields
+            name: query.getlist(name) if name in MANY else query.get(name) for name in SelectionSerializer().fields
         }
         return body | {"selection": {name: value for name, value in given.items() if value}}, subscription
     disabled_at = subscription.disabled_at if subscription else None
@@ -82,6 +90,22 @@ def _body(request: HttpRequest) -> tuple[dict, Subscription | None]:
         body["kind"] = str(Replay.Kind.MISSED if disabled_at else Replay.Kind.EVENTS)
     since = query.get("since") or f"{disabled_at or timezone.now() - BY_DEFAULT:{MOMENT}}"
     return body | {"since": since}, subscription
+
+
+def _subscription_of(deliveries: list[str]) -> str:
+    """The one that the chosen deliveries went to; "" where there is none, or more than one."""
+    chosen = DeliveryFilter({"delivery": deliveries}, queryset=Delivery.objects.all())
+    if not chosen.given:
+        return ""
+    found = set(chosen.qs.order_by().values_list("subscription_id", flat=True))
+    return str(found.pop()) if len(found) == 1 else ""
+
+
+def _why_not_chosen(request: HttpRequest) -> str:
+    """Why the chosen deliveries cannot be sent again, where the choice itself is the reason."""
+    if not request.GET.getlist("delivery"):
+        return "Choose at least one delivery that has ended: tick the box at its left."
+    return "These deliveries went to different subscriptions. Choose those of one."
 
 
 def _counted(body: dict) -> dict:

@@ -30,10 +30,11 @@ _RECORD = """
     WITH row AS MATERIALIZED (
         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::int[], $7::text[],
             $8::timestamptz[], $9::int[], $10::text[], $11::bytea[], $12::bool[], $13::text[], $14::text[],
-            $15::text[], $16::float8[], $17::float8[], $18::text[], $19::float8[], $20::text[], $21::text[])
+            $15::text[], $16::float8[], $17::float8[], $18::text[], $19::float8[], $20::text[], $21::text[],
+            $22::float8[], $23::float8[], $24::float8[], $25::int[])
             AS row (delivery_id, token, attempt_id, tenant_id, subscription_id, number, request_headers, signed_at,
                 status_code, response_headers, response_body, response_truncated, error, detail, outcome, connect_ms,
-                total_ms, address, delay, status, reason)
+                total_ms, address, delay, status, reason, dns_ms, tls_ms, first_byte_ms, request_size)
     ), ended AS (
         DELETE FROM deliveries_outbox AS outbox USING row
         WHERE row.delay IS NULL AND outbox.delivery_id = row.delivery_id AND outbox.lease_token = row.token
@@ -51,18 +52,18 @@ _RECORD = """
     ), kept AS (
         INSERT INTO deliveries_attempt (id, tenant_id, delivery_id, subscription_id, number, request_headers,
             signed_at, status_code, response_headers, response_body, response_truncated, error, detail, outcome,
-            connect_ms, total_ms, address)
+            connect_ms, total_ms, address, dns_ms, tls_ms, first_byte_ms, request_size)
         SELECT attempt_id, tenant_id, delivery_id, subscription_id, number, request_headers::jsonb, signed_at,
             status_code, response_headers::jsonb, response_body, response_truncated, error, detail,
             CASE WHEN delivery_id IN (SELECT delivery_id FROM ours) THEN outcome ELSE 'late' END,
-            connect_ms, total_ms, address
+            connect_ms, total_ms, address, dns_ms, tls_ms, first_byte_ms, request_size
         FROM row
     ), changed AS (
         UPDATE deliveries_delivery AS delivery
         SET status = ours.status, reason = ours.reason, attempt_count = ours.number,
             last_status_code = ours.status_code, next_attempt_at = ours.due_at, completed_at = ours.ended_at
         FROM ours WHERE delivery.id = ours.delivery_id AND delivery.status = 'pending'
-            AND delivery.id BETWEEN $22 AND $23
+            AND delivery.id BETWEEN $26 AND $27
     )
     SELECT delivery_id FROM ours
 """
@@ -139,7 +140,7 @@ def recording(batch: Sequence[Decided]) -> Steps[set[UUID]]:
 
 _TYPES: tuple[type[Column], ...] = (
     Uuids, Uuids, Uuids, Uuids, Uuids, Integers, Texts, Moments, Integers, Texts, Bytes, Booleans, Texts, Texts, Texts,
-    Floats, Floats, Texts, Floats, Texts, Texts,
+    Floats, Floats, Texts, Floats, Texts, Texts, Floats, Floats, Floats, Integers,
 )  # fmt: skip
 
 
@@ -168,6 +169,10 @@ def _row(decided: Decided) -> tuple[object, ...]:
         decision.delay if decision.kind == "retry" else None,
         _STATUS_AFTER[decision.kind],
         decision.reason[:200],
+        outcome.dns_ms,
+        outcome.tls_ms,
+        outcome.first_byte_ms,
+        len(prepared.request.body) if prepared else None,
     )
 
 

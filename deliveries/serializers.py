@@ -14,7 +14,8 @@ class AttemptSerializer(serializers.ModelSerializer):
         # Not `address`: it would say where the hidden URL leads (T1).
         fields = (
             "id", "delivery", "number", "sent_at", "outcome", "status_code", "error", "detail",
-            "request_headers", "response_headers", "response_body", "response_truncated", "connect_ms", "total_ms",
+            "request_headers", "request_size", "response_headers", "response_body", "response_truncated",
+            "dns_ms", "connect_ms", "tls_ms", "first_byte_ms", "total_ms",
         )  # fmt: skip
         read_only_fields = fields
 

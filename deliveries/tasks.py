@@ -6,13 +6,14 @@ import time
 from datetime import timedelta
 
 from celery import shared_task
-from celery.signals import worker_process_init, worker_process_shutdown, worker_ready
+from celery.signals import worker_process_init, worker_process_shutdown, worker_ready, worker_shutdown
 from django.conf import settings
 from django.utils import timezone
 
 from deliveries import deciding, outbox, pull, replay_models, routing, undecided_models
 from deliveries import replay as replaying
 from deliveries.dispatch import Dispatcher
+from deliveries.heartbeats import Heartbeat, Pacemaker
 from deliveries.models import Replay
 from deliveries.sending import TIMEOUT
 from events import bundles
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 _dispatcher = Dispatcher()
 _evaluator = Evaluator()
+_pacemakers: list[Pacemaker] = []
 
 
 @shared_task(name=ROUTE)
@@ -109,6 +111,7 @@ def forget_polled() -> None:
 @shared_task(name="deliveries.tasks.sweep")
 def sweep() -> None:
     """Every second: what no wake-up was heard for, and what has become due."""
+    Heartbeat.objects.beat_now_and_then("sweep", Heartbeat.Kind.SWEEP)
     if replaying.is_due():
         replay_models.wake()  # a task of its own: the sweep does not wait for its batches
     if deciding.is_due():
@@ -145,3 +148,17 @@ def look_at_once(**kwargs) -> None:
     """Work may have waited while no worker ran."""
     wake(ROUTE)
     wake(DISPATCH)
+
+
+@worker_ready.connect
+def begin_to_beat(sender, **kwargs) -> None:
+    """In the main process: its pool's processes come and go."""
+    pacemaker = Pacemaker(sender.pool.num_processes)
+    pacemaker.start()
+    _pacemakers.append(pacemaker)
+
+
+@worker_shutdown.connect
+def end_to_beat(**kwargs) -> None:
+    while _pacemakers:
+        _pacemakers.pop().stop()

@@ -1,21 +1,28 @@
 """The delivery log and a delivery's timeline."""
 
+from datetime import UTC, datetime
+
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import get_object_or_404, render
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.cache import patch_vary_headers
 from django_htmx.http import trigger_client_event
 
 from deliveries.filters import DeliveryFilter
+from deliveries.live import marker_of, news
 from deliveries.models import Delivery, Replay
 from deliveries.replay_serializers import SelectionSerializer
+from events.looking import PageLinks, links_of
+from events.search import RANGES, TooSlow
 from subscriptions.models import Notice, Subscription
 from tenants.pages import is_slot, requires
-from tenants.pagination import page_of
 from tenants.permissions import Permission
 
 SLOT_ROWS = 10
+PAGE_ROWS = 50
 OTHERS_SHOWN = 10
+ATTEMPTS_SHOWN = 50  # the newest of them
 STATUS_KIND = {
     "pending": "busy",
     "delivered": "ok",
@@ -31,6 +38,14 @@ OUTCOME_KIND = {
     "disable": "bad",
     "late": "idle",
 }
+OUTCOME_WORDS = {
+    "delivered": "Delivered",
+    "retry": "To be tried again",
+    "failed": "Refused for good",
+    "dead": "The last one",
+    "disable": "Disabled the subscription",
+    "late": "Too late to count",
+}
 
 
 @requires(Permission.READ)
@@ -38,22 +53,58 @@ def deliveries(request: HttpRequest) -> HttpResponse:
     """The log, or only its table where htmx asks; other pages load it with a filter into a part of theirs."""
     log = DeliveryFilter(request.GET, queryset=Delivery.objects.select_related("subscription"))
     slot = is_slot(request)
-    page = page_of(log.qs, request, size=SLOT_ROWS if slot else 50)
+    page, too_slow = _page(log, request, SLOT_ROWS if slot else PAGE_ROWS)
     context = {
         "slot": slot,
         "page": page,
+        "too_slow": too_slow,
+        "mistakes": [(name, " ".join(errors)) for name, errors in log.errors.items()],
         "rows": _shown(page.rows),
-        "filter": log,
-        "statuses": Delivery.Status.choices,
-        "kinds": Delivery.Kind.choices,
-        "subscriptions": Subscription.objects.present().order_by("name"),
         "resend": _resend_all(request, log) if page.rows and not slot else None,
+        "can_choose": any(_is_choosable(row) for row in page.rows),
         "active": any(request.GET.get(name) for name in log.filters),
+        "marker": None if slot else marker_of(request, page.rows),
     }
+    if not request.htmx:
+        context |= _choices(log)
     template = "deliveries/_table.html" if request.htmx else "deliveries/delivery_list.html"
     response = render(request, template, context)
     patch_vary_headers(response, ["HX-Request"])
     return response
+
+
+@requires(Permission.READ)
+def deliveries_new(request: HttpRequest) -> HttpResponse:
+    """What has come, or gone on, since the log was drawn: what the live log asks for while it waits."""
+    return render(request, "deliveries/_new.html", {"marker": news(request, PAGE_ROWS)})
+
+
+def _page(log: DeliveryFilter, request: HttpRequest, size: int) -> tuple[PageLinks, str]:
+    """The page of rows, and a sentence where the search had to be stopped."""
+    try:
+        return links_of(log, request, size), ""
+    except TooSlow as error:
+        return PageLinks([]), str(error.detail)
+
+
+def _choices(log: DeliveryFilter) -> dict:
+    """What the filters offer. A part that htmx fetches does not draw them."""
+    given = log.given
+    return {
+        "statuses": Delivery.Status.choices,
+        "kinds": Delivery.Kind.choices,
+        "subscriptions": Subscription.objects.present().order_by("name"),
+        "ranges": [(name, label) for name, (label, _) in RANGES.items()],
+        "chosen": given.get("delivery", []),
+        "since": _for_input(given.get("since")),
+        "until": _for_input(given.get("until")),
+        "more_open": any(name in given for name in ("since", "until", "kind", "event", "notice", "delivery")),
+    }
+
+
+def _for_input(moment: datetime | None) -> str:
+    """As `<input type="datetime-local">` takes it, in UTC."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S}" if moment else ""
 
 
 @requires(Permission.READ)
@@ -63,7 +114,7 @@ def delivery(request: HttpRequest, pk) -> HttpResponse:
     context = {
         "delivery": found,
         "kind": STATUS_KIND[found.status],
-        "attempts": [(attempt, OUTCOME_KIND.get(attempt.outcome, "idle")) for attempt in found.attempts],
+        **_timeline(found),
         "sent": found.shown_body(),
         "others": _others(found),
         "nav": "deliveries",
@@ -72,6 +123,16 @@ def delivery(request: HttpRequest, pk) -> HttpResponse:
     response = render(request, "deliveries/_panel.html" if panel else "deliveries/delivery_detail.html", context)
     patch_vary_headers(response, ["HX-Request", "HX-Target"])
     return response
+
+
+def _timeline(found: Delivery) -> dict:
+    """Its attempts, oldest first, each with its kind and what was made of it."""
+    newest = list(found.attempts.order_by("-id")[: ATTEMPTS_SHOWN + 1])
+    shown = newest[:ATTEMPTS_SHOWN][::-1]
+    return {
+        "attempts": [(one, OUTCOME_KIND.get(one.outcome, "idle"), OUTCOME_WORDS.get(one.outcome, "")) for one in shown],
+        "has_earlier": len(newest) > ATTEMPTS_SHOWN,
+    }
 
 
 @requires(Permission.READ)
@@ -107,9 +168,14 @@ def _resend_all(request: HttpRequest, log: DeliveryFilter) -> dict:
     query = QueryDict(mutable=True)
     query.update({"kind": Replay.Kind.DELIVERIES.value, "subscription": request.GET["subscription"]})
     query.setlist("status", status)
-    for name in SelectionSerializer().fields.keys() - {"status"}:
+    for name in SelectionSerializer().fields.keys() - {"status", "delivery"}:
         if value := request.GET.get(name):
             query[name] = value
+    query.setlist("delivery", request.GET.getlist("delivery"))
+    if "range" in log.given:
+        # The replay runs later than this: what was "lately" is said as a moment.
+        lately = timezone.now() - RANGES[log.given["range"]][1]
+        query["since"] = max(log.given.get("since", lately), lately).isoformat(timespec="seconds")
     return {"url": f"{reverse('replay_new')}?{query.urlencode()}"}
 
 
@@ -127,4 +193,11 @@ def _others(found: Delivery) -> list[tuple[Delivery, str, bool]]:
 
 
 def _shown(rows: list[Delivery]) -> list[tuple[Delivery, str]]:
+    for row in rows:
+        row.is_choosable = _is_choosable(row)
     return [(row, STATUS_KIND[row.status]) for row in rows]
+
+
+def _is_choosable(row: Delivery) -> bool:
+    """Can it be sent again? Tests and links are not, and what is pending is sent anyway."""
+    return row.kind == Delivery.Kind.EVENT and row.status != Delivery.Status.PENDING

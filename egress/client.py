@@ -40,7 +40,7 @@ from yarl import URL
 from egress.certificates import Contexts
 from egress.connector import Connector, Request
 from egress.deadline import Deadline
-from egress.exchange import KEPT_BODY, Exchange, Outcome, OutgoingRequest, Route, current, ip_and_port
+from egress.exchange import KEPT_BODY, Exchange, Outcome, OutgoingRequest, Route, current, elapsed_ms, ip_and_port
 from egress.failures import classify, is_stale_connection
 from egress.guard import AddressRefused, Guard, Target, UrlRefused
 from egress.oauth import Tokens
@@ -293,6 +293,7 @@ class Client:
             # The pool keys its connections by it.
             ssl=exchange.tls or True,
         ) as response:
+            exchange.first_byte_ms = elapsed_ms(exchange.asked)
             exchange.status = response.status
             exchange.headers = _kept_headers(response.raw_headers)
             async for chunk in response.content.iter_any():

@@ -79,14 +79,16 @@ class Connector(aiohttp.TCPConnector):
         super().__init__(socket_factory=self._open_socket, **options)
         self._guard = guard
         # Not public, but the only place where a connection's protocol is chosen; a test would see it go.
-        self._factory = functools.partial(_Protocol, loop=asyncio.get_running_loop())  # type: ignore[assignment]
+        self._factory = functools.partial(_new_protocol, asyncio.get_running_loop())  # type: ignore[assignment]
 
     async def _create_connection(self, *arguments: Any) -> ResponseHandler:
         exchange = current.get()
         exchange.reused = False
-        started = time.perf_counter()
+        exchange.connect_started = time.perf_counter()
         made = await super()._create_connection(*arguments)
-        exchange.connect_ms = elapsed_ms(started)
+        exchange.connect_ms = elapsed_ms(exchange.connect_started)
+        if not exchange.by_proxy and not exchange.target.plain_http:
+            exchange.tls_ms = elapsed_ms(exchange.tcp_stood)
         return made
 
     def _open_socket(self, addr_info: AddrInfo) -> socket.socket:
@@ -99,8 +101,16 @@ class Connector(aiohttp.TCPConnector):
             except AddressRefused as refusal:
                 exchange.refusal = refusal
                 raise
+            if not exchange.attempted:
+                exchange.dns_ms = elapsed_ms(exchange.connect_started)
         exchange.attempted = True
         return socket.socket(family, kind, protocol)
+
+
+def _new_protocol(loop: asyncio.AbstractEventLoop) -> _Protocol:
+    """Made when TCP stands, and before TLS begins."""
+    current.get().tcp_stood = time.perf_counter()
+    return _Protocol(loop=loop)
 
 
 class Request(ClientRequest):
@@ -120,4 +130,5 @@ class Request(ClientRequest):
                 self.headers["Host"] = exchange.route.host
         elif peer:
             exchange.address = ip_and_port(peer[0], peer[1])
+        exchange.asked = time.perf_counter()
         return await super().send(conn)

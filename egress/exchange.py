@@ -45,7 +45,9 @@ class Outcome:
         oauth_token  no access token was to be had (egress.authentication)
 
     `connect_ms` is the time for DNS, TCP and TLS together (with a proxy: without DNS), None on a
-    reused connection. `body` is at most the first 16 KB, as received (possibly compressed).
+    reused connection. Of it `dns_ms` is what passed before the first socket was opened, and `tls_ms` what passed
+    after TCP stood; with a proxy neither is known. `first_byte_ms` is from the sending of the request until the
+    answer's header was there. `body` is at most the first 16 KB, as received (possibly compressed).
     `address` is the receiver's `ip:port`, empty if no connection was made or only the proxy knows.
     """
 
@@ -58,6 +60,9 @@ class Outcome:
     connect_ms: float | None = None
     total_ms: float = 0.0
     address: str = ""
+    dns_ms: float | None = None
+    tls_ms: float | None = None
+    first_byte_ms: float | None = None
 
     @property
     def ok(self) -> bool:
@@ -87,7 +92,13 @@ class Exchange:
     reused: bool = False
     refusal: AddressRefused | None = None
     attempted: bool = False
+    connect_started: float = 0.0
+    tcp_stood: float = 0.0
+    asked: float = 0.0
     connect_ms: float | None = None
+    dns_ms: float | None = None
+    tls_ms: float | None = None
+    first_byte_ms: float | None = None
     status: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
     body: bytearray = field(default_factory=bytearray)
@@ -104,6 +115,9 @@ class Exchange:
             connect_ms=self.connect_ms,
             total_ms=elapsed_ms(started),
             address=self.address,
+            dns_ms=self.dns_ms,
+            tls_ms=self.tls_ms,
+            first_byte_ms=self.first_byte_ms,
         )
 
 

@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from events.looking import GLANCE, identifier_in, look
-from events.search import ArrivedFilter, TooSlow
+from events.search import BoundedFilter, TooSlow
 from tenants.ids import lowest_uuid7, time_of
 
 LATE = timedelta(seconds=5)  # an id is made before its commit: what is committed later may sort below what is shown
@@ -41,7 +41,7 @@ def marker_of(request: HttpRequest, rows: list, route: str) -> Marker:
     return Marker(f"{reverse(route)}?{urlencode({'floor': floor, 'known': known})}&{request.GET.urlencode()}")
 
 
-def new_since(request: HttpRequest, kind: type[ArrivedFilter], model: type[models.Model]) -> Marker:
+def new_since(request: HttpRequest, kind: type[BoundedFilter], model: type[models.Model]) -> Marker:
     """The marker again, with what has come meanwhile. Its `query` leads to the newest page, from whichever page."""
     query = request.GET.copy()
     floor = identifier_in(request, "floor") or lowest_uuid7(timezone.now())

@@ -16,7 +16,7 @@ from rest_framework.pagination import Cursor
 from rest_framework.response import Response
 
 from events import search
-from events.search import ArrivedFilter, TooSlow, bounded_time
+from events.search import BoundedFilter, TooSlow, bounded_time
 from tenants.ids import time_of
 from tenants.pagination import NewestFirst
 
@@ -48,7 +48,7 @@ class Found:
 
 
 def look(
-    wanted: ArrivedFilter,
+    wanted: BoundedFilter,
     size: int,
     *,
     below: UUID | None = None,
@@ -64,7 +64,7 @@ def look(
     order = "pk" if upward else "-pk"
     edge = above if upward else below
     if wanted.is_exact:
-        with bounded_time():
+        with bounded_time(in_order=wanted.in_order):
             return Found(list(_beyond(wanted.qs, edge, upward).order_by(order)[:size]))
     started, looked, length, patience = now(), 0, min(FIRST_SLICE, budget.rows), search.PATIENCE
     rows: list = []
@@ -123,7 +123,7 @@ class SearchPage:
 
 
 def page_of_search(
-    wanted: ArrivedFilter, size: int, *, before: UUID | None = None, after: UUID | None = None
+    wanted: BoundedFilter, size: int, *, before: UUID | None = None, after: UUID | None = None
 ) -> SearchPage:
     """The page below `before` or above `after`, else the newest."""
     if after is not None:
@@ -202,7 +202,7 @@ class PageLinks:
     searched_to: object = None
 
 
-def links_of(wanted: ArrivedFilter, request: HttpRequest, size: int) -> PageLinks:
+def links_of(wanted: BoundedFilter, request: HttpRequest, size: int) -> PageLinks:
     """The page that `?before=<id>` or `?after=<id>` names, else the newest. Filters stay in the links."""
     before, after = identifier_in(request, "before"), identifier_in(request, "after")
     page = page_of_search(wanted, size, before=before, after=after)

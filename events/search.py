@@ -54,12 +54,13 @@ class TooSlow(APIException):
 
 
 @contextmanager
-def bounded_time(milliseconds: int | None = None) -> Iterator[None]:
+def bounded_time(milliseconds: int | None = None, *, in_order: bool = True) -> Iterator[None]:
     """Queries inside walk indexes and are each stopped after PATIENCE, which raises TooSlow.
 
-    The transaction around goes on.
+    `in_order=False` for those that an index finds few rows for, in no order: these have to be sorted. The transaction
+    around goes on.
     """
-    settings = IN_ORDER | {"statement_timeout": str(milliseconds or PATIENCE)}
+    settings = (IN_ORDER if in_order else {}) | {"statement_timeout": str(milliseconds or PATIENCE)}
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("; ".join(f"SET LOCAL {name} = {value}" for name, value in settings.items()))
@@ -117,7 +118,37 @@ class ConditionsFilter(django_filters.Filter):
     field_class = ConditionsField
 
 
-class ArrivedFilter(django_filters.FilterSet):
+class BoundedFilter(django_filters.FilterSet):
+    """Query parameters of a list that `events.looking` looks through in slices."""
+
+    in_order = True  # whether an index gives the rows in the order of the list
+
+    @property
+    def given(self) -> dict:
+        """The parameters that were given and could be read, by name."""
+        values = self.form.cleaned_data if self.is_bound and self.errors is not None else {}
+        return {name: value for name, value in values.items() if value not in (None, "", [])}
+
+    @property
+    def is_exact(self) -> bool:
+        """Does an index find just the rows asked for, so that none are looked at in vain?"""
+        return not self.given.keys() - self.by_index
+
+    @property
+    def by_index(self) -> frozenset[str]:
+        """The parameters that an index answers."""
+        raise NotImplementedError
+
+    @property
+    def base(self):
+        """The rows that have to be looked at: those that an index finds, whatever else is asked of them."""
+        queryset = self.queryset.all()
+        for name in self.by_index & self.filters.keys():
+            queryset = self.filters[name].filter(queryset, self.given.get(name))
+        return queryset
+
+
+class ArrivedFilter(BoundedFilter):
     """Query parameters of events and receipts."""
 
     since = django_filters.IsoDateTimeFilter(method="by_since", help_text="Received then or later (RFC 3339).")
@@ -138,33 +169,17 @@ class ArrivedFilter(django_filters.FilterSet):
         return queryset.since(timezone.now() - RANGES[value][1])
 
     @property
-    def given(self) -> dict:
-        """The parameters that were given and could be read, by name."""
-        values = self.form.cleaned_data if self.is_bound and self.errors is not None else {}
-        return {name: value for name, value in values.items() if value not in (None, "", [])}
-
-    @property
     def identifier(self) -> uuid.UUID | None:
         """What `q` asks for, where that is an id."""
         return _identifier(self.given.get("q", ""))
 
     @property
     def is_exact(self) -> bool:
-        """Does an index find just the rows asked for, so that none are looked at in vain?"""
-        return self.identifier is not None or not self.given.keys() - self.by_index
+        return self.identifier is not None or super().is_exact
 
     @property
     def by_index(self) -> frozenset[str]:
-        """The parameters that an index answers."""
         return frozenset({"since", "until", "range", "source", "receipt"})
-
-    @property
-    def base(self):
-        """The rows that have to be looked at: those that an index finds, whatever else is asked of them."""
-        queryset = self.queryset.all()
-        for name in self.by_index & self.filters.keys():
-            queryset = self.filters[name].filter(queryset, self.given.get(name))
-        return queryset
 
 
 class EventFilter(ArrivedFilter):

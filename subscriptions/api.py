@@ -26,6 +26,7 @@ from subscriptions.serializers import (
     told,
 )
 from subscriptions.trying import Busy, try_choice
+from subscriptions.verify_api import VerifiesSignatures
 from tenants.openapi import TOO_MANY
 from tenants.permissions import Permission
 from tenants.problems import Conflict
@@ -114,7 +115,9 @@ class SubscriptionFilter(filters.FilterSet):
         ],
     ),
 )
-class SubscriptionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.DestroyModelMixin, TenantViewSet):
+class SubscriptionViewSet(
+    VerifiesSignatures, mixins.ListModelMixin, mixins.RetrieveModelMixin, mixins.DestroyModelMixin, TenantViewSet
+):
     """Who wants to be told. URL, header values and credentials are write-only; a secret is answered once."""
 
     model = Subscription
@@ -133,6 +136,7 @@ class SubscriptionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, mixi
         "challenge": Permission.OPERATE,
         "test": Permission.OPERATE,
         "try_filter": Permission.CONFIGURE,
+        "verify": Permission.OPERATE,
     }
 
     def get_queryset(self):

@@ -17,6 +17,7 @@ PAGES = [
     "/", "/sources/", "/sources/without-token/", "/alarms/", "/schemas/", "/event-types/", "/events/",
     "/events/?q=a&where=a!%3D1&severity=low", "/receipts/", "/refusals/", "/subscriptions/", "/deliveries/",
     "/members/", "/members/invitations/", "/api-keys/", "/audit/", "/settings/", "/operators/tenants/",
+    "/operators/pulse/", "/api/v1/operators/pulse/",
 ]  # fmt: skip
 LISTS = [
     f"/api/v1/{name}/"

@@ -52,6 +52,8 @@ SAMPLES: dict[str, Callable] = {
     "subscription": lambda world: world.subscription.pk,
     "subscription_edit": lambda world: world.subscription.pk,
     "subscription_state": lambda world: world.subscription.pk,
+    "api-subscription-figures": lambda world: world.subscription.pk,
+    "subscription_figures": lambda world: world.subscription.pk,
     "api_delivery": lambda world: world.delivery.pk,
     "delivery": lambda world: world.delivery.pk,
     "delivery_of_notice": lambda world: world.notice.pk,

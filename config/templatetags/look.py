@@ -178,6 +178,14 @@ def bar_chart(series: list, labels: list | None = None, title: str = "Chart", he
     return mark_safe(drawn)  # noqa: S308 - escaped there
 
 
+@register.simple_tag
+def line_chart(
+    series: list, labels: list | None = None, title: str = "Chart", height: int = 160, unit: str = ""
+) -> SafeString:
+    drawn = charts.line_chart(series or [], labels=labels or [], title=title, height=height, unit=unit)
+    return mark_safe(drawn)  # noqa: S308 - escaped there
+
+
 def _component(context: template.Context, component: str, /, **values: object) -> SafeString:
     """Renders `components/<component>.html` with `values` (and the request, for its own tags) and
     nothing else.

@@ -200,7 +200,7 @@
   let guarded = null;
   function fillPart(panel, data) {
     for (const node of $$("[data-fill]", panel)) {
-      const value = dig(data, node.dataset.fill);
+      const found = dig(data, node.dataset.fill), value = Array.isArray(found) ? found.join(", ") : found;
       node.textContent = value && node.matches("time") ? new Date(value).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "short" }) : value ?? "";
       (node.closest("[data-fill-row]") ?? node).hidden = value === undefined || value === null || value === "";
     }
@@ -325,7 +325,7 @@
       const region = $(button.dataset.live);
       if (!region || Date.now() - (lastPoll.get(button) ?? 0) < Number(button.dataset.liveEvery || 2) * 1000 - 100) continue;
       // A person selecting text, using a menu or a dialog, or typing inside the region is not interrupted.
-      const busy = $("details[open], dialog[open]", region) || region.contains(getSelection().isCollapsed ? null : getSelection().anchorNode) || region.contains(document.activeElement?.closest("input, textarea, select"));
+      const busy = $("details[open], dialog[open], tbody input:checked", region) || region.contains(getSelection().isCollapsed ? null : getSelection().anchorNode) || region.contains(document.activeElement?.closest("input, textarea, select"));
       lastPoll.set(button, Date.now());
       const marker = $("[data-live-new]", region);
       if (!marker) { if (!busy) await refetch(region); continue; }
@@ -440,6 +440,7 @@
   });
   document.addEventListener("change", (event) => {
     if (event.target.form) showParts(event.target.form);
+    if (event.target.matches("[data-check-all]")) for (const box of $$(`input[name="${CSS.escape(event.target.dataset.checkAll)}"]`, event.target.closest("table"))) box.checked = event.target.checked;
     if (event.target.matches("[data-acknowledge]")) { const panel = event.target.closest("[data-reveal-panel]"); guarded = event.target.checked ? null : panel; }
     if (event.target.form?.matches("[data-submit-on-change]")) event.target.form.requestSubmit();
   });

@@ -93,6 +93,21 @@ def wrong_password(page: Page) -> None:
     page.locator(".callout, .errorlist, .field-error").first.wait_for()
 
 
+def verify_nothing(page: Page) -> None:
+    page.locator("#check-headers").fill(
+        f"webhook-id: msg_1\nwebhook-timestamp: 1777863721\nwebhook-signature: v1,{'A' * 43}="
+    )
+    page.locator("#check-body").fill('{"type": "user.created"}')
+    page.get_by_role("button", name="Verify", exact=True).click()
+    page.locator("#verdict").wait_for()
+
+
+def resend_chosen(page: Page) -> None:
+    page.locator("input[name=delivery]").first.check()
+    page.locator("#resend-chosen").click()
+    page.locator("#replay-count").wait_for()
+
+
 def delete_dialog(page: Page) -> None:
     page.locator("main details.menu summary").click()
     page.get_by_role("button", name="Delete…").click()
@@ -155,6 +170,7 @@ def shots(ids: dict[str, str]) -> list[Shot]:
         Shot("subscription-disabled", f"/subscriptions/{ids['disabled']}/"),
         Shot("subscription-viewer", f"/subscriptions/{ids['idle']}/", "viewer"),
         Shot("subscription-rotate", f"/subscriptions/{ids['idle']}/", act=click("button:has-text('Rotate secret')")),
+        Shot("subscription-verify", f"/subscriptions/{ids['idle']}/", act=verify_nothing),
         Shot("subscription-test", f"/subscriptions/{ids['idle']}/", act=click("button:has-text('Send test')")),
         Shot("subscription-replay", f"/subscriptions/{ids['idle']}/", act=click("button:has-text('Replay…')")),
         Shot("subscription-cancel", f"/subscriptions/{ids['idle']}/", act=click("button:has-text('Cancel pending…')")),
@@ -164,11 +180,14 @@ def shots(ids: dict[str, str]) -> list[Shot]:
         Shot("subscription-unconfirmed", "/confirm/nothing", None),
         Shot("deliveries", "/deliveries/"),
         Shot("deliveries-resend", f"/deliveries/?subscription={ids['idle']}", act=click("#resend-these")),
+        Shot("deliveries-more", "/deliveries/?range=24h&status=failed", act=click(".filters-more summary")),
+        Shot("deliveries-chosen", f"/deliveries/?status=delivered&subscription={ids['idle']}", act=resend_chosen),
         Shot("replay", f"/replays/{ids['replay']}/"),
         Shot("deliveries-empty", "/deliveries/", "newcomer"),
         Shot("deliveries-panel", "/deliveries/", act=click("a.row-link")),
         Shot("delivery", f"/deliveries/{ids['delivered']}/"),
         Shot("delivery-retried", f"/deliveries/{ids['retried']}/"),
+        Shot("delivery-attempt", f"/deliveries/{ids['retried']}/", act=click(".timeline details summary")),
         Shot("members", "/members/"),
         Shot("members-invite", "/members/", act=click("button:has-text('Invite')")),
         Shot("members-invited", "/members/", act=invite),
@@ -181,6 +200,7 @@ def shots(ids: dict[str, str]) -> list[Shot]:
         Shot("settings", "/settings/"),
         Shot("operators", "/operators/tenants/", "operator"),
         Shot("operators-create", "/operators/tenants/", "operator", click("button:has-text('Create tenant')")),
+        Shot("operators-pulse", "/operators/pulse/", "operator"),
         Shot("suspended", "/", "suspended"),
         Shot("not-found", "/no/such/page/"),
         Shot("not-found-signed-out", "/no/such/page/", None),

@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from config.charts import bar_chart, nice_ceiling, sparkline
+from config.charts import bar_chart, line_chart, nice_ceiling, sparkline
 
 
 def parsed(svg: str) -> ElementTree.Element:
@@ -85,3 +85,39 @@ def test_the_line_ends_at_its_newest_value():
 )
 def test_nothing_needs_inline_style(svg):
     assert "style" not in svg
+
+
+# Lines --------------------------------------------------------------------------------------------
+
+
+def pieces(svg: str, tag: str) -> list[ElementTree.Element]:
+    groups = [group for group in parsed(svg).iter("g") if group.get("class", "").startswith("chart-line")]
+    return [piece for group in groups for piece in group.iter(tag)]
+
+
+def test_a_line_joins_neighbours_and_breaks_where_there_is_nothing():
+    svg = line_chart([{"name": "p50", "kind": "accent", "values": [1, 2, None, 4]}])
+    assert len(pieces(svg, "line")) == 1
+    assert len(pieces(svg, "circle")) == 3
+
+
+def test_the_highest_point_stands_on_the_scale_s_share():
+    svg = line_chart([{"name": "p50", "kind": "accent", "values": [100, 50, 0]}])
+    top, middle, bottom = (float(dot.get("cy")) for dot in pieces(svg, "circle"))
+    assert middle == pytest.approx((top + bottom) / 2)
+
+
+def test_every_place_says_its_figures_and_where_there_are_none():
+    series = [{"name": "p50", "kind": "accent", "values": [1.23, None]}, {"name": "p95", "kind": "warn", "values": [9]}]
+    svg = line_chart(series, labels=["09:00", "10:00"], unit="ms")
+    titles = [title.text for title in parsed(svg).iter("title")]
+    assert "09:00: p50 1.2 ms; p95 9 ms" in titles
+    assert "10:00: p50 no data; p95 no data" in titles
+    assert [node.text for node in parsed(svg).iter("desc")] == ["p50: at most 1.2 ms; p95: at most 9 ms"]
+
+
+def test_lines_without_figures_are_drawn_all_the_same():
+    assert parsed(line_chart([])).find(".//svg") is not None
+    svg = line_chart([{"name": "<p50>", "kind": "accent", "values": [None]}])
+    assert "no data" in svg
+    assert "<p50>" not in svg

@@ -117,6 +117,9 @@ def test_an_attempt_keeps_the_answer(subscribe, happen, deliver, receiver):
     assert attempt.response_truncated
     assert ["X-Trace", "t1"] in attempt.response_headers
     assert attempt.total_ms >= attempt.connect_ms > 0
+    assert attempt.request_size == len(receiver.posted[0].body)
+    assert [label for label, _ in attempt.timing] == ["Name", "TCP", "Answer", "Body"]
+    assert sum(part for _, part in attempt.timing) == pytest.approx(attempt.total_ms)
     assert attempt.address.startswith("127.0.0.1:")
 
 

@@ -133,8 +133,9 @@ def test_attempts_are_kept_as_they_were_made(subscribe, happen):
     odd = Outcome(
         status=None, headers=(("X", "caf\udce9\x00"),), body=b"\x00\xff\\'", body_truncated=True, error="dns",
         detail="NULL, {\"x\"} \\ 'y' \x00", connect_ms=None, total_ms=1.5, address="[::1]:1",
+        dns_ms=0.25, tls_ms=None, first_byte_ms=1.25,
     )  # fmt: skip
-    request = OutgoingRequest("https://hooks.example.com/", (), b"")
+    request = OutgoingRequest("https://hooks.example.com/", (), b"7 bytes")
     sent = Prepared(request, [("A", "é \\ \" '{},")])
     sending = Sending(claim, delivery, subscription, timezone.now(), prepared=sent, outcome=odd)
     record([decide(sending)])
@@ -151,6 +152,7 @@ def test_attempts_are_kept_as_they_were_made(subscribe, happen):
     assert (bytes(kept.response_body), kept.response_truncated) == (b"\x00\xff\\'", True)
     assert (kept.status_code, kept.error, kept.detail) == (None, "dns", "NULL, {\"x\"} \\ 'y' ")
     assert (kept.connect_ms, kept.total_ms, kept.address) == (None, 1.5, "[::1]:1")
+    assert (kept.dns_ms, kept.tls_ms, kept.first_byte_ms, kept.request_size) == (0.25, None, 1.25, 7)
 
 
 @pytest.mark.spec("B11")

@@ -1,8 +1,11 @@
 """The delivery log, a delivery's page, and the part that shows a test's result."""
 
+import re
+
 import pytest
 
 from deliveries.models import Attempt, Delivery
+from tenants.ids import uuid7
 from tenants.scope import tenant_scope
 from tests.receiver import Answer
 
@@ -41,6 +44,43 @@ def test_the_page_shows_every_attempt_escaped_and_masked(browser, cast, delivery
     assert "<script>alert" not in page
     assert "X-Api-Key" in page
     assert "hunter2" not in page
+    assert "127.0.0.1" not in page  # nor where the hidden URL leads
+
+
+def test_the_timeline_goes_from_creation_to_what_comes_next(browser, cast, delivery):
+    def entries():
+        page = browser(cast.viewer).get(f"/deliveries/{delivery.pk}/").content.decode()
+        timeline = page.partition('<ol class="timeline">')[2].partition("</ol>")[0]
+        return re.findall(r'<li data-kind="(\w+)">.*?<strong>([^<]+)</strong>', timeline, re.DOTALL), timeline
+
+    found, timeline = entries()
+    assert found == [("idle", "Created"), ("warn", "Attempt 1"), ("busy", "Next attempt")]
+    for words in ("To be tried again", "<code>POST</code>", "URL, which is hidden", "Name", "In all"):
+        assert words in timeline
+    with tenant_scope(cast.tenant.pk):
+        delivery.cancel("By a test.")
+    assert entries()[0][-1] == ("idle", "Cancelled")
+
+
+def test_of_very_many_attempts_the_newest_are_shown(browser, cast, delivery, monkeypatch):
+    with tenant_scope(cast.tenant.pk):
+        first = delivery.attempts.get()
+        for number in (2, 3):
+            first.pk, first.number = uuid7(), number
+            first.save(force_insert=True)
+        Delivery.objects.update(attempt_count=3)
+    monkeypatch.setattr("deliveries.views.ATTEMPTS_SHOWN", 2)
+    page = browser(cast.viewer).get(f"/deliveries/{delivery.pk}/").content.decode()
+    assert "The newest 2 attempts of 3." in page
+    assert "Attempt 1<" not in page
+    assert page.index("Attempt 2<") < page.index("Attempt 3<")
+
+
+def test_the_api_tells_size_and_timing(api, delivery, receiver):
+    (attempt,) = api("viewer").get(f"/api/v1/deliveries/{delivery.pk}/").json()["attempts"]
+    assert attempt["request_size"] == len(receiver.posted[0].body)
+    assert attempt["first_byte_ms"] > 0
+    assert attempt["tls_ms"] is None
 
 
 def test_a_viewer_is_offered_nothing_to_do(browser, cast, delivery):

@@ -50,7 +50,7 @@ def test_the_log_offers_to_resend_what_one_subscription_is_shown_of(browser, cas
     client = browser(cast.member)
     headers = HTMX | {"HX-Current-URL": "http://testserver/deliveries/"}
     page = client.get(f"/deliveries/?subscription={failed.pk}&status=failed", headers=headers).content.decode()
-    url = unescape(search(r'hx-get="(/replays/new/[^"]+)"', page).group(1))
+    url = unescape(search(r'id="resend-these"[^>]* hx-get="(/replays/new/[^"]+)"', page).group(1))
     asked = client.get(url, headers=HTMX).content.decode()
     assert "Send 3 again" in asked
     assert "<b>SIEM" not in asked
@@ -68,7 +68,8 @@ def test_the_log_offers_to_resend_what_one_subscription_is_shown_of(browser, cas
 )
 def test_where_it_cannot_it_says_why(browser, cast, subscription, query, why):
     page = browser(cast.member).get(f"/deliveries/?{query.format(pk=subscription.pk)}").content.decode()
-    assert "/replays/new/" not in page
+    assert 'id="resend-these"' not in page
+    assert 'id="resend-chosen"' not in page  # all of it is pending, and so sent anyway
     assert (why or "Nothing fits") in page
 
 

@@ -41,6 +41,7 @@ def test_a_trusted_certificate_is_ok(tls_receiver):
     outcome = post(url, resolver=resolver, ssl_context=trust)
     assert outcome.ok
     assert resolver.asked == ["hooks.example.com"]
+    assert 0 < outcome.dns_ms + outcome.tls_ms < outcome.connect_ms
 
 
 def test_a_self_signed_certificate_is_tls(tls_receiver):

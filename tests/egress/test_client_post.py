@@ -39,6 +39,16 @@ def test_a_200_is_ok():
     assert outcome.connect_ms <= outcome.total_ms
 
 
+def test_it_tells_where_the_time_went():
+    with receiver(answering(http(200, b"thanks"))) as far:
+        first, second = post(far.url(), times=2)
+    assert 0 <= first.dns_ms <= first.connect_ms
+    assert first.tls_ms is None  # http
+    assert 0 < first.first_byte_ms <= first.total_ms - first.connect_ms
+    assert (second.dns_ms, second.connect_ms, second.tls_ms) == (None, None, None)  # it was open
+    assert 0 < second.first_byte_ms <= second.total_ms
+
+
 def test_the_request_on_the_wire_is_exactly_what_was_given():
     seen = []
     headers = [("Content-Type", "application/json"), ("webhook-id", "msg_1"), ("X-A", "é")]

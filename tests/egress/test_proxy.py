@@ -78,6 +78,13 @@ def test_the_attempt_tells_the_receivers_address_and_not_the_proxys(far, proxy):
     assert post_by(proxy, far).address == f"{PUBLIC}:443"
 
 
+def test_of_the_way_through_a_proxy_only_the_whole_is_timed(far, proxy):
+    outcome = post_by(proxy, far)
+    assert (outcome.dns_ms, outcome.tls_ms) == (None, None)
+    assert outcome.connect_ms > 0
+    assert outcome.first_byte_ms > 0
+
+
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 def test_a_certificate_for_another_name_is_tls(far, proxy, loop):
     outcome = post_by(proxy, far, "https://other.example.com/", loop=loop)
