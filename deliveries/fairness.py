@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
-PLACES = 512
-OF_ONE_SUBSCRIPTION = 128
+PLACES = 768
+OF_ONE_SUBSCRIPTION = 256
 BATCH = 200
 MOST_BYTES = 64_000_000
 WORTH_A_CLAIM = 32  # fewer are not asked for while others are under way

@@ -91,7 +91,6 @@ def figures_of(subscription_id: UUID, at: datetime | None = None) -> Figures:
     with bounded_time(PATIENCE):
         hours, cut = _hours(subscription_id, at or timezone.now())
         p50, p95 = _percentiles(subscription_id, hours[-DAY_HOURS].start)
-    # The outbox is narrow and has no index for a subscription: it is read through.
     with bounded_time(PATIENCE, in_order=False):
         backlog = backlog_of(subscription_id)
     return Figures(

@@ -15,7 +15,7 @@ from django.db import connection
 
 from deliveries import lines
 from deliveries.fairness import EVERYBODY, Others
-from deliveries.keeping import KEEPING, New, columns
+from deliveries.keeping import New, columns, keeping
 from deliveries.lines import Steps, only
 from events.columns import Uuids
 
@@ -46,7 +46,7 @@ class Counted:
 
 
 _PUT = f"""
-    {KEEPING}
+    {keeping("clock_timestamp()")}
     INSERT INTO deliveries_outbox (delivery_id, tenant_id, subscription_id, due_at, attempt)
     SELECT id, tenant_id, subscription_id, clock_timestamp(), 0 FROM row
 """  # noqa: S608 (a constant)
@@ -187,7 +187,7 @@ def still_there(deliveries: Sequence[uuid.UUID]) -> list[uuid.UUID]:
 
 
 def count_of(subscription_id: uuid.UUID, limit: int) -> Counted:
-    """What waits for one subscription. The table is small, so it has no index for this."""
+    """What waits for one subscription."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM (SELECT FROM deliveries_outbox WHERE subscription_id = %s LIMIT %s) AS waiting",

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from django.db import connection
 
 from deliveries import lines
-from deliveries.keeping import KEEPING, New, columns
+from deliveries.keeping import New, columns, keeping
 from deliveries.lines import only
 from deliveries.outbox import Counted
 
 _PUT = f"""
-    {KEEPING}
+    {keeping("NULL")}
     INSERT INTO deliveries_pullqueue (delivery_id, tenant_id, subscription_id)
     SELECT id, tenant_id, subscription_id FROM row
 """  # noqa: S608 (a constant)

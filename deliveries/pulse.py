@@ -14,7 +14,7 @@ from django.db import connection, models
 from django.utils import timezone
 
 from deliveries.heartbeats import Heartbeat
-from deliveries.models import Attempt, Outbox
+from deliveries.models import Attempt, Outbox, PullQueue, Undecided
 from deliveries.replay_models import Replay
 from events.models import Bundle, Event, Inbox
 from events.search import TooSlow, bounded_time
@@ -124,8 +124,10 @@ def _in_time(ask: Callable):
 # Name, title, table, when a row is due, and what says how old the oldest is.
 _QUEUES: tuple[tuple[str, str, type[models.Model], str, str], ...] = (
     ("inbox", "Events to be routed", Inbox, "true", "event_id"),
+    ("undecided", "Events to be asked a filter about", Undecided, "true", "event_id"),
     ("bundles", "Posts to be unpacked", Bundle, "due_at <= clock_timestamp()", "due_at"),
     ("outbox", "Deliveries to be sent", Outbox, "due_at <= clock_timestamp()", "due_at"),
+    ("polled", "Messages to be polled", PullQueue, "true", "delivery_id"),
     ("replays", "Replays under way", Replay, "state = 'running'", "created_at"),
 )
 

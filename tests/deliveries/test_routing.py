@@ -86,7 +86,7 @@ def test_a_failure_in_mid_routing_keeps_the_inbox(subscribe, happen, monkeypatch
     def fails(*args):
         raise RuntimeError("the worker died here")
 
-    monkeypatch.setattr(routing, "of_event", fails)
+    monkeypatch.setattr(routing, "new_of_event", fails)
     with pytest.raises(RuntimeError):
         routing.route()
     with system_scope():
