@@ -68,6 +68,13 @@ def claim(limit: int) -> list[Claim]:
         return [Claim(delivery_id, attempt, token) for delivery_id, attempt in cursor.fetchall()]
 
 
+def now() -> datetime:
+    """The database's time, one for all workers: a receiver refuses what is signed by a clock that is wrong."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        return cursor.fetchone()[0]
+
+
 def is_due() -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT EXISTS (SELECT FROM deliveries_outbox WHERE due_at <= clock_timestamp())")

@@ -88,7 +88,7 @@ def load(claims: Sequence[Claim]) -> Iterator[tuple[Sending, list[str]]]:
 
 def _read(claims: Iterable[Claim]) -> tuple[list[Sending], list[tuple[Claim, str]]]:
     """The claimed deliveries that may be sent, and those that may not any more, with the reason."""
-    now = datetime.now(UTC)
+    now = outbox.now()
     # Events by their ids in a query of their own, which only reads the partitions of these; a join reads all.
     events = Prefetch("event", Event.objects.defer("data"))
     by_id = (

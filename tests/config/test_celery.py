@@ -96,3 +96,9 @@ def test_conn_string_survives_what_pgmq_does_to_it():
         "sslmode": "require",
     }
     assert "pool" not in rebuilt
+
+
+def test_a_worker_whose_clock_is_ten_minutes_ahead_still_hears_of_work(settings):
+    """Found by the torture: it took every wake-up and every sweep for expired, and being alone delivered nothing."""
+    expiries = [settings.WAKEUP_EXPIRES, *(one["options"]["expires"] for one in settings.CELERY_BEAT_SCHEDULE.values())]
+    assert min(expiries) > 600
