@@ -6,6 +6,7 @@ docs/decisions/0003-pgmq-broker.md.
 
 import os
 import warnings
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -46,6 +47,15 @@ class Portcullis(Celery):
                 if is_waiting:
                     return None
         return super().send_task(name, args, kwargs, **options)
+
+    def connection_for_read(self, url: Any = None, **options: Any) -> Any:
+        """The consumer's. Celery's pause between two tries grows to half a minute, and one restart after another of the
+        broker could keep a worker out for as long as they last."""
+        connection = super().connection_for_read(url, **options)
+        connection.ensure_connection = partial(
+            connection.ensure_connection, interval_start=1, interval_step=1, interval_max=1
+        )
+        return connection
 
     @property
     def waiting_wakeup(self) -> str | None:

@@ -3,6 +3,7 @@
 import kombu.pools
 import psycopg
 import pytest
+from kombu.exceptions import OperationalError
 from pgmq.base import PGMQConfig
 
 from config.celery import QUEUE, Portcullis, pgmq_conn_string
@@ -102,3 +103,14 @@ def test_a_worker_whose_clock_is_ten_minutes_ahead_still_hears_of_work(settings)
     """Found by the torture: it took every wake-up and every sweep for expired, and being alone delivered nothing."""
     expiries = [settings.WAKEUP_EXPIRES, *(one["options"]["expires"] for one in settings.CELERY_BEAT_SCHEDULE.values())]
     assert min(expiries) > 600
+
+
+def test_the_worker_looks_for_its_broker_again_within_two_seconds(monkeypatch):
+    """Found by the torture: with pauses of half a minute it was out for as long as PostgreSQL kept restarting."""
+    monkeypatch.setattr("kombu.utils.functional.sleep", lambda seconds: None)
+    pauses = []
+    app = Portcullis("elsewhere", set_as_current=False)
+    with app.connection_for_read("redis://127.0.0.1:1/0") as broker, pytest.raises(OperationalError):
+        broker.ensure_connection(lambda error, pause: pauses.append(pause), 8)
+    assert len(pauses) == 8
+    assert max(pauses) <= 2
