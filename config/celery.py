@@ -8,6 +8,7 @@ import json
 import os
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -58,6 +59,15 @@ class Portcullis(Celery):
 
     def _reached(self) -> None:
         (outage if uses_pgmq(self.conf) else broker_outage).end()
+
+    def connection_for_read(self, url: Any = None, **options: Any) -> Any:
+        """The consumer's. Celery's pause between two tries grows to half a minute, and one restart after another of the
+        broker could keep a worker out for as long as they last."""
+        connection = super().connection_for_read(url, **options)
+        connection.ensure_connection = partial(
+            connection.ensure_connection, interval_start=1, interval_step=1, interval_max=1
+        )
+        return connection
 
     @property
     def waiting_wakeup(self) -> str | None:

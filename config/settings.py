@@ -337,12 +337,14 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 4
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SYNC_EVERY = 0
 _HOURLY = {"schedule": 3600.0, "options": {"expires": 3600}}
+# Expiry is set by beat's clock and judged by the worker's: if theirs differ by more, nothing is ever swept.
+WAKEUP_EXPIRES = 900  # seconds
+_SOON = {"expires": WAKEUP_EXPIRES}
 CELERY_BEAT_SCHEDULE = {
-    # Expiry is set by beat's clock and judged by the worker's: if theirs differ by more, nothing is ever swept.
-    "sweep": {"task": "deliveries.tasks.sweep", "schedule": 1.0, "options": {"expires": 60}},
-    "alarms": {"task": "events.tasks.alarms", "schedule": 60.0, "options": {"expires": 60}},
-    "alarm mails": {"task": "events.tasks.alarm_mails", "schedule": 15.0, "options": {"expires": 60}},
-    "failing mails": {"task": "subscriptions.tasks.failing_mails", "schedule": 15.0, "options": {"expires": 60}},
+    "sweep": {"task": "deliveries.tasks.sweep", "schedule": 1.0, "options": _SOON},
+    "alarms": {"task": "events.tasks.alarms", "schedule": 60.0, "options": _SOON},
+    "alarm mails": {"task": "events.tasks.alarm_mails", "schedule": 15.0, "options": _SOON},
+    "failing mails": {"task": "subscriptions.tasks.failing_mails", "schedule": 15.0, "options": _SOON},
     "partitions": {"task": "events.tasks.partitions", **_HOURLY},
     "retention": {"task": "events.tasks.retention", **_HOURLY},
     "ended secrets": {"task": "sources.tasks.destroy_ended_secrets", **_HOURLY},

@@ -49,7 +49,7 @@ def park(sendings: "Sequence[Sending]", at: datetime | None = None) -> "list[Sen
     asked = {one.subscription.pk for one in sendings if may_be_parked(one)}
     if not asked:
         return list(sendings)
-    rows, at = _locked(asked), at or _now()
+    rows, at = _locked(asked), at or outbox.now()
     let_go, parked = [], []
     for sending in sendings:
         row = _present(rows, sending) if sending.delivery.kind == Delivery.Kind.EVENT else None
@@ -73,7 +73,7 @@ def record(decided: "Iterable[tuple[Sending, Decision]]", at: datetime | None = 
     failed = {sending.subscription.pk for sending, decision in counted if _has_failed(sending, decision)}
     if not rows and not failed:
         return
-    at = at or _now()
+    at = at or outbox.now()
     rows |= _begun([latest[pk] for pk in failed - rows.keys()], at)
     well: set[UUID] = set()
     for sending, decision in counted:
@@ -95,7 +95,7 @@ def try_now(subscription: Subscription, at: datetime | None = None) -> UUID:
     row = _locked([subscription.pk]).get(subscription.pk)
     if row is None or row.opened_at is None or row.state_changed_at != subscription.state_changed_at:
         raise WrongState("Its receiver is not being spared: what is due is sent.")
-    at = at or _now()
+    at = at or outbox.now()
     if row.open_until > at:
         _pull_forward(row.pk, row.open_until - at)
     if (delivery := outbox.make_due(subscription.pk)) is None:
@@ -202,10 +202,3 @@ def _say_when(due: Mapping[UUID, datetime]) -> None:
             """,  # the ids once more, as constants: a join alone would plan and lock every day's partition
             [ids, list(due.values()), ids],
         )
-
-
-def _now() -> datetime:
-    """The database's: workers' clocks differ."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        return cursor.fetchone()[0]

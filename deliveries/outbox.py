@@ -136,6 +136,13 @@ class Claiming:
         return [Claim(row[0], row[1], token, row[2], row[3]) for row in rows]
 
 
+def now() -> datetime:
+    """The database's time, one for all workers: a receiver refuses what is signed by a clock that is wrong."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        return cursor.fetchone()[0]
+
+
 def is_due() -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT EXISTS (SELECT FROM deliveries_outbox WHERE due_at <= statement_timestamp())")

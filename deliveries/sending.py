@@ -5,7 +5,7 @@ Rows are read as tuples: making model instances of them would cost more than all
 
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -40,7 +40,7 @@ TIMEOUT = 15.0  # seconds for one whole request
 # Partitions are found by the range, which a plan that is made once can use; the list alone would have all looked into.
 _DELIVERIES = """
     SELECT id, tenant_id, subscription_id, event_id, notice_id, kind, event_type, message_id, shape, signing, status,
-        reason
+        reason, clock_timestamp()
     FROM deliveries_delivery WHERE id = ANY($1) AND id BETWEEN $2 AND $3
 """
 _EVENTS = """
@@ -67,7 +67,7 @@ _CANCEL = """
 
 
 class Told(NamedTuple):
-    """What is read of a Delivery."""
+    """What is read of a Delivery; `read_at` by the database's clock, since a worker's may be wrong."""
 
     pk: UUID
     tenant_id: UUID
@@ -81,6 +81,7 @@ class Told(NamedTuple):
     signing: str
     status: str
     reason: str
+    read_at: datetime
 
 
 class Happened(NamedTuple):
@@ -163,7 +164,6 @@ def reading(
     if notices:
         rows = yield f"{selected(Notice)} WHERE id = ANY($1)", [Uuids(notices)]
         about |= {notice.pk: notice for notice in instances(Notice, rows)}
-    now = datetime.now(UTC)
     sendings, cancelled = [], []
     for claim in claims:
         delivery, endpoint = told.get(claim.delivery_id), current.get(claim.subscription_id)
@@ -175,7 +175,7 @@ def reading(
             cancelled.append((claim, reason))
             continue
         content_type = content_types.get(delivery.pk) or getattr(it, "content_type", "")
-        sendings.append(Sending(claim, delivery, endpoint.subscription, now, endpoint, it, content_type))
+        sendings.append(Sending(claim, delivery, endpoint.subscription, delivery.read_at, endpoint, it, content_type))
     return sendings, cancelled
 
 

@@ -13,6 +13,7 @@ import time
 
 import psycopg
 from celery import current_app
+from django.conf import settings
 from django.db import transaction
 
 from tenants.async_scope import Line
@@ -24,7 +25,6 @@ DISPATCH = "deliveries.tasks.dispatch"
 CHANNEL = "portcullis_events"
 HEARD = f"SELECT pg_notify('{CHANNEL}', '')"  # noqa: S608 (a constant)
 INTERVAL = 0.05  # seconds
-EXPIRES = 60  # seconds by the sender's clock, judged by the worker's: longer than two hosts' clocks may differ
 
 logger = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ class LoopWakeup:
 def send(task: str) -> None:
     """Send a wake-up now. Never raises."""
     try:
-        current_app.send_task(task, retry=False, expires=EXPIRES)
+        current_app.send_task(task, retry=False, expires=settings.WAKEUP_EXPIRES)
     except Exception as error:  # any broker, any transport: the sweep makes up for it
         logger.warning("Could not send the wake-up %s (%s); the sweep will find the work.", task, error)
 

@@ -39,6 +39,12 @@ T = TypeVar("T", bound=Known)
 Connect = Callable[[], Awaitable[psycopg.AsyncConnection[Any]]]
 
 
+def _take_note(reading: asyncio.Task[Any]) -> None:
+    """A reading that fails after everybody stopped waiting for it is nobody's surprise."""
+    if not reading.cancelled():
+        reading.exception()
+
+
 class LiveRegistry(Generic[T]):
     """`load` reads one source from the database; it runs in a thread. `listen()` must be running in the event loop."""
 
@@ -74,6 +80,7 @@ class LiveRegistry(Generic[T]):
         reading = self._reading.get(ingest_key)
         if reading is None or reading[0] != self._changes:  # one begun before a change may not tell of it
             reading = self._changes, asyncio.create_task(self._read(ingest_key))
+            reading[1].add_done_callback(_take_note)
             self._reading[ingest_key] = reading
         async with asyncio.timeout(PATIENCE):
             return await asyncio.shield(reading[1])

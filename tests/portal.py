@@ -80,6 +80,8 @@ def manage(*arguments: str, **settings: str) -> subprocess.CompletedProcess:
 class Portal:
     """`with Portal() as portal:` runs one in a temporary VAR and leaves nothing of it behind."""
 
+    patience = 60  # seconds until it must be ready
+
     def __init__(self, command: str = "serve", **settings: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="portcullis-journey-"))
         self.var = self.folder / "var"
@@ -111,7 +113,7 @@ class Portal:
                 [*MANAGE, self.command], cwd=ROOT, env=clean_environment(**self.settings), stdin=subprocess.DEVNULL,
                 stdout=log, stderr=subprocess.STDOUT, preexec_fn=_end_with_us,
             )  # fmt: skip
-        wait_for(self.is_ready, "the portal is ready", 60)
+        wait_for(self.is_ready, "the portal is ready", self.patience)
 
     def is_ready(self) -> bool:
         assert self.process.poll() is None, f"the portal ended:\n{self.log()}"

@@ -9,6 +9,7 @@ import sys
 import kombu.pools
 import psycopg
 import pytest
+from kombu.exceptions import OperationalError
 from pgmq.base import PGMQConfig
 
 from config.celery import QUEUE, Portcullis, pgmq_conn_string
@@ -157,3 +158,20 @@ def test_in_redis_wake_ups_that_nobody_reads_do_not_pile_up(tmp_path):
         wait_for(broker.answers, "Redis answers")
         assert sends(broker.url, 20, tmp_path) == ""
         assert broker.waiting() == 1
+
+
+def test_a_worker_whose_clock_is_ten_minutes_ahead_still_hears_of_work(settings):
+    """Found by the torture: it took every wake-up and every sweep for expired, and being alone delivered nothing."""
+    expiries = [settings.WAKEUP_EXPIRES, *(one["options"]["expires"] for one in settings.CELERY_BEAT_SCHEDULE.values())]
+    assert min(expiries) > 600
+
+
+def test_the_worker_looks_for_its_broker_again_within_two_seconds(monkeypatch):
+    """Found by the torture: with pauses of half a minute it was out for as long as PostgreSQL kept restarting."""
+    monkeypatch.setattr("kombu.utils.functional.sleep", lambda seconds: None)
+    pauses = []
+    app = Portcullis("elsewhere", set_as_current=False)
+    with app.connection_for_read("redis://127.0.0.1:1/0") as broker, pytest.raises(OperationalError):
+        broker.ensure_connection(lambda error, pause: pauses.append(pause), 8)
+    assert len(pauses) == 8
+    assert max(pauses) <= 2

@@ -2,14 +2,14 @@
 
 import json
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.db import connection
 from django.utils import timezone
 from standardwebhooks import Webhook
 
-from deliveries import outbox
+from deliveries import outbox, sending
 from deliveries.dispatch import Dispatcher
 from deliveries.models import Attempt, Delivery, Outbox
 from deliveries.results import decide, record
@@ -323,3 +323,18 @@ def test_why_it_failed_does_not_tell_where_it_went(subscribe, happen, deliver, u
     assert attempt.error
     for part in ("no-such-host", "10.1.2.3", "hunter2", "8080"):
         assert part not in attempt.detail
+
+
+def test_it_is_signed_by_the_databases_clock(subscribe, happen, deliver, receiver, monkeypatch):
+    """Found by the torture: a worker whose clock was wrong by minutes signed what every receiver refuses."""
+
+    class Wrong(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime(2001, 1, 1, tzinfo=tz)
+
+    monkeypatch.setattr(sending, "datetime", Wrong)
+    subscribe()
+    happen()
+    deliver()
+    assert int(receiver.posted[0].headers["webhook-timestamp"]) > datetime(2020, 1, 1, tzinfo=UTC).timestamp()

@@ -1,6 +1,7 @@
 """Whatever changes what the door knows of a source is felt within a second, and what is in doubt is not believed."""
 
 import asyncio
+import gc
 import os
 import signal
 import threading
@@ -11,7 +12,7 @@ from datetime import timedelta
 import psutil
 import psycopg
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from django.utils import timezone
 
 from sources import live_registry
@@ -379,6 +380,28 @@ def test_a_hung_look_is_given_up_in_time(source, monkeypatch):
                         break
 
     asyncio.run(scenario())
+
+
+def test_a_reading_that_fails_when_nobody_waits_any_more_leaves_no_traceback(source, monkeypatch, caplog):
+    """Found by the torture, with each restart of PostgreSQL."""
+    monkeypatch.setattr(live_registry, "PATIENCE", 0.3)
+    gone_on = threading.Event()
+
+    def load(key):
+        gone_on.wait(20)
+        raise OperationalError("gone")
+
+    async def scenario():
+        registry = LiveRegistry(load, Connections())
+        with pytest.raises(TimeoutError):
+            await registry.find(source.ingest_key)
+        gone_on.set()
+        await until(lambda: not registry._reading, "the reading ends")
+        await registry.close()
+
+    asyncio.run(scenario())
+    gc.collect()
+    assert [record for record in caplog.records if record.name == "asyncio"] == []
 
 
 def test_without_a_listener_the_database_is_asked_each_time(source):

@@ -67,7 +67,7 @@ def run(torture: Torture, phases: set[str]) -> None:
     if "poison" in phases:
         torture.poison(30)
     if "clock" in phases:
-        torture.shift_clock(20)
+        torture.shift_clock(20, alone=True)
     if "stop" in phases:
         for _ in range(3):
             torture.stop_cleanly()
@@ -106,9 +106,9 @@ def run_quick(torture: Torture, phases: set[str]) -> None:
         elif "redis" in phases:
             torture.missed.append("Redis is not on this machine")
     if "stall" in phases:
-        torture.stall(1, meanwhile=(lambda: torture.shift_clock(3)) if "clock" in phases else None)
+        torture.stall(1, meanwhile=(lambda: torture.shift_clock(3, alone=False)) if "clock" in phases else None)
     elif "clock" in phases:
-        torture.shift_clock(3)
+        torture.shift_clock(3, alone=False)
 
 
 def keep_log(stage: Stage) -> None:

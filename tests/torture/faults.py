@@ -216,13 +216,25 @@ class Torture:
 
     # (g) A wrong clock --------------------------------------------------------------------------------------
 
-    def shift_clock(self, seconds: float) -> None:
+    def shift_clock(self, seconds: float, *, alone: bool) -> None:
+        """One more worker, whose clock is wrong; `alone`: while the other is given no work."""
         for shift in (SHIFT, -SHIFT):
-            with self.phase(f"a worker's clock {shift // 60:+} min") as phase:
+            wrong = self.stage.another_worker(PYTHONPATH=CLOCK, TORTURE_CLOCK_SHIFT=str(shift))
+            with self.phase(f"a worker's clock {shift // 60:+} min") as phase, wrong:
+                leader = self.stage.leader("worker")
+                if alone:
+                    leader.suspend()  # it alone hears of work; what its processes have begun they finish
                 at = time.time()
-                with self.stage.another_worker(PYTHONPATH=CLOCK, TORTURE_CLOCK_SHIFT=str(shift)):
-                    self.fault(phase, "clock", at, claims=False)
-                    time.sleep(seconds)
+                self.fault(phase, "clock", at, claims=False)
+                time.sleep(seconds)
+                if not self._flows_since(at + seconds / 2):
+                    phase.problems.append("nothing was delivered that was acknowledged meanwhile")
+                if alone:
+                    leader.resume()
+
+    def _flows_since(self, at: float) -> bool:
+        arrived = self.stage.arrived()
+        return any(acked >= at and number in arrived for number, acked in self.stage.acks().items())
 
     # The end ------------------------------------------------------------------------------------------------
 

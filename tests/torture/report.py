@@ -14,6 +14,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+TOLERANCE = 300  # seconds that a receiver by Standard Webhooks lets a signature's time differ from its clock
+
 Arrival = tuple[float, int, str, int]  # time, number, webhook-id, webhook-timestamp
 
 
@@ -137,6 +139,8 @@ class Report:
             found.append(f"{len(self.lost)} acknowledged events were lost: {self.lost[:10]}")
         if self.unexplained:
             found.append(f"{len(self.unexplained)} duplicates of messages that no fault met: {self.unexplained[:10]}")
+        if self.stalest_signature > TOLERANCE:
+            found.append(f"a signature's time was {self.stalest_signature:.0f} s from its arrival: receivers refuse it")
         if self.doubled:
             found.append(f"{len(self.doubled)} posts became two events: {self.doubled[:10]}")
         return found

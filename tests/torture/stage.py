@@ -34,6 +34,7 @@ class Stage:
     def __init__(self, rate: float) -> None:
         self.rate = rate
         self.portal = Portal(DELIVERY_LEASE_SECONDS=str(LEASE), LOG_LEVEL="INFO")
+        self.portal.patience = 300  # what else the machine does is no fault of the portal
         self.folder = self.portal.folder
         self.embedded = Embedded(self.portal.var)
         self.acked_file, self.ledger_file = self.folder / "acked", self.folder / "ledger"
@@ -63,7 +64,7 @@ class Stage:
         ledger = self._start("tests.torture.ledger", str(self.ledger_file), str(self.links_file))
         self.receiver = f"http://127.0.0.1:{int(ledger.stdout.readline())}/hook"
         self.subscription = self.subscribe("Ledger", ["*"])
-        link = wait_for(self.links_file.read_text, "the confirmation link arrives").split()[-1]
+        link = wait_for(self.links_file.read_text, "the confirmation link arrives", 120).split()[-1]
         assert call("GET", link).status == 200
         source = self.tenant.create_source("hmac")
         wanted = {
@@ -109,7 +110,7 @@ class Stage:
                 WORKER, cwd=ROOT, env=settings, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         try:
-            wait_for(lambda: len(children(worker.pid)) >= 2, "the second worker has its processes", 60)
+            wait_for(lambda: len(children(worker.pid)) >= 2, "the second worker has its processes", 120)
             time.sleep(1)
             yield worker
             worker.terminate()

@@ -5,8 +5,8 @@ import pytest
 from tests.torture.report import Fault, Phase, Report, percentile
 
 
-def arrival(at, number, message=None):
-    return at, number, message or f"m{number}", int(at)
+def arrival(at, number, message=None, signed=None):
+    return at, number, message or f"m{number}", int(at if signed is None else signed)
 
 
 def phase(name, begun, *faults):
@@ -49,6 +49,11 @@ def test_one_fault_explains_one_repetition():
 def test_a_post_that_became_two_events_is_told():
     report = Report([phase("one", 0)], {2: 1.0}, [arrival(1.1, 2, "a"), arrival(1.2, 2, "b")])
     assert report.doubled == [2]
+    assert report.problems()
+
+
+def test_a_signature_by_a_wrong_clock_is_told():
+    report = Report([phase("one", 0)], {1: 1000.0}, [arrival(1000.0, 1, signed=1600)])
     assert report.problems()
 
 
