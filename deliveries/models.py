@@ -8,6 +8,7 @@ from django.db.models import Prefetch, prefetch_related_objects
 from django.utils import timezone
 
 from deliveries import outbox
+from deliveries.lane_models import Lane, Pace
 from deliveries.outbox import Counted
 from deliveries.replay_models import Replay, why_not_sent
 from events.models import MATERIAL, Event, Receipt
@@ -21,7 +22,7 @@ from tenants.ids import time_of
 from tenants.models import Tenant
 from tenants.scope import ScopedManager
 
-__all__ = ["Attempt", "Delivery", "Outbox", "Replay", "of_event", "of_notice"]
+__all__ = ["Attempt", "Delivery", "Lane", "Outbox", "Pace", "Replay", "of_event", "of_notice"]
 
 CANCEL_BATCH = 1000
 MAX_CANCELLED = 20_000  # at once: who asks waits for it
@@ -105,6 +106,9 @@ class Delivery(Partitioned):
     last_status_code = models.PositiveSmallIntegerField(null=True)
     next_attempt_at = models.DateTimeField(null=True)
     completed_at = models.DateTimeField(null=True)
+    batch = models.UUIDField(
+        null=True, help_text="Of those sent in one message: the first of them, which has the attempts."
+    )
 
     objects = ScopedManager.from_queryset(DeliveryQuerySet)()
 
@@ -326,7 +330,7 @@ class Attempt(Partitioned):
 
 
 class Outbox(models.Model):
-    """A delivery that is due at `due_at`. Narrow, hot and short-lived.
+    """A delivery that is due at `due_at`, or in its turn where that is null (`Lane`). Narrow, hot and short-lived.
 
     A claim draws a `lease_token`, moves `due_at` to the end of the lease and counts the attempt, all in one UPDATE.
     A result is written only where the token is still the claimer's, so a worker that stalled past its lease
@@ -342,7 +346,7 @@ class Outbox(models.Model):
     )
     tenant = models.ForeignKey(Tenant, related_name="+", **MATERIAL)
     subscription = models.ForeignKey(Subscription, related_name="+", **MATERIAL)
-    due_at = models.DateTimeField()
+    due_at = models.DateTimeField(null=True)
     attempt = models.PositiveSmallIntegerField(default=0)
     lease_token = models.UUIDField(null=True)
 
@@ -351,7 +355,10 @@ class Outbox(models.Model):
     class Meta:
         ordering = ["due_at"]
         verbose_name_plural = "outbox"
-        indexes = [models.Index("due_at", name="outbox_due")]
+        indexes = [
+            models.Index("due_at", name="outbox_due"),
+            models.Index("subscription", "delivery", name="outbox_line", condition=models.Q(due_at=None)),
+        ]
 
     def __str__(self):
         return str(self.delivery_id)

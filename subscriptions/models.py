@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from events.models import Severity
 from events.wakeup import ROUTE, wake_on_commit
-from subscriptions import verification
+from subscriptions import flow, verification
 from subscriptions.messages import CONFIRMATION_TYPE, TEST_TYPE
 from subscriptions.signing import SCHEMES, HeaderNames, Scheme, generate_secret, public_key
 from tenants.models import Tenant, TenantOwned, User
@@ -138,6 +138,9 @@ class Subscription(TenantOwned):
     signing_options = models.JSONField(default=dict)
     shape = models.CharField(max_length=20, default="envelope")
     policy = models.CharField(max_length=20, default="standard")
+    mode = models.CharField(max_length=10, default=flow.PARALLEL)
+    max_per_minute = models.PositiveIntegerField(null=True, blank=True)
+    max_in_flight = models.PositiveSmallIntegerField(null=True, blank=True)
     state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING, editable=False)
     state_reason = models.CharField(max_length=200, blank=True, editable=False)
     state_changed_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -301,6 +304,15 @@ class Subscription(TenantOwned):
             fields |= {"headers": None, "header_names": None}
         if fields:
             self.save(update_fields=list(fields))
+
+    @property
+    def way(self) -> flow.Mode:
+        """In which order it is sent what it asked for."""
+        return flow.MODES.get(self.mode, flow.MODES[flow.ORDERED])  # an unknown one must not hurry
+
+    @property
+    def is_limited(self) -> bool:
+        return self.max_per_minute is not None or self.max_in_flight is not None
 
     # Signing -------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from egress.guard import UrlRefused
+from subscriptions import flow
 from subscriptions.filters import clean_patterns
 from subscriptions.headers import HeadersRefused, clean_headers, in_common
 from subscriptions.messages import SHAPES
@@ -100,6 +101,9 @@ class SubscriptionSerializer(serializers.ModelSerializer):
             "can_overlap",
             "shape",
             "policy",
+            "mode",
+            "max_per_minute",
+            "max_in_flight",
             "secrets",
             "created_at",
         )
@@ -204,6 +208,23 @@ class SubscriptionWriteSerializer(KnownFieldsOnly, serializers.ModelSerializer):
         _choices(SHAPES), required=False, help_text="timestamped_body signs timestamped only, and nothing else does."
     )
     policy = serializers.ChoiceField(_choices(POLICIES), required=False)
+    mode = serializers.ChoiceField(
+        _choices(flow.MODES), required=False, help_text="batched sends the shapes envelope and cloudevents only."
+    )
+    max_per_minute = serializers.IntegerField(
+        min_value=1,
+        max_value=flow.MAX_PER_MINUTE,
+        allow_null=True,
+        required=False,
+        help_text="Messages a minute, attempts included, over all workers; null for as many as there are.",
+    )
+    max_in_flight = serializers.IntegerField(
+        min_value=1,
+        max_value=flow.MAX_IN_FLIGHT,
+        allow_null=True,
+        required=False,
+        help_text="Messages under way at once, over all workers; null for as many as the portal thinks fit.",
+    )
 
     class Meta:
         model = Subscription
@@ -218,6 +239,9 @@ class SubscriptionWriteSerializer(KnownFieldsOnly, serializers.ModelSerializer):
             "signing_options",
             "shape",
             "policy",
+            "mode",
+            "max_per_minute",
+            "max_in_flight",
         )
         extra_kwargs = {
             "name": {"validators": [one_plain_line]},
@@ -261,6 +285,7 @@ class SubscriptionWriteSerializer(KnownFieldsOnly, serializers.ModelSerializer):
         if "shape" in attrs and attrs["shape"] not in scheme.shapes:
             fitting = " or ".join(SHAPES[name].title for name in scheme.shapes)
             raise serializers.ValidationError({"shape": f"{scheme.title} signs messages of the shape {fitting} only."})
+        self._refuse_what_has_no_batches(scheme, attrs)
         if "signing_options" in attrs:
             attrs["signing_options"] = self._clean_options(scheme, attrs["signing_options"])
         self._refuse_one_name_for_two_headers(scheme, attrs)
@@ -269,6 +294,15 @@ class SubscriptionWriteSerializer(KnownFieldsOnly, serializers.ModelSerializer):
                 {"headers": "The URL leads to another host: give the headers it is to get again."}
             )
         return attrs
+
+    def _refuse_what_has_no_batches(self, scheme: Scheme, attrs: dict) -> None:
+        """The error stands at what was given."""
+        stored = (self.instance.mode, self.instance.shape) if self.instance else (flow.PARALLEL, "")
+        try:
+            flow.clean(attrs.get("mode", stored[0]), attrs.get("shape", stored[1]), scheme.shapes)
+        except ValueError as error:
+            place = "mode" if "mode" in attrs else "shape"
+            raise serializers.ValidationError({place: [str(error)]}) from None
 
     def _clean_options(self, scheme: Scheme, options: dict) -> dict[str, str]:
         try:

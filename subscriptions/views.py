@@ -9,7 +9,7 @@ from django.views.decorators.http import require_GET
 from django_htmx.http import HTMX_STOP_POLLING
 
 from events.models import Event
-from subscriptions import snippets
+from subscriptions import flow, snippets
 from subscriptions.api import SubscriptionFilter
 from subscriptions.messages import CONFIRMATION_TYPE, SHAPES
 from subscriptions.models import Notice, Subscription
@@ -211,6 +211,8 @@ def _choices() -> dict:
         "optional_fields": [(scheme.name, _option_fields(scheme, scheme.defaults())) for scheme in others],
         "shape_groups": _shape_groups(),
         "policies": [(one.name, one.title, one.summary) for one in POLICIES.values()],
+        "modes": [(one.name, one.title, one.summary) for one in flow.MODES.values()],
+        "most": {"per_minute": flow.MAX_PER_MINUTE, "in_flight": flow.MAX_IN_FLIGHT},
         "severities": [("low", "Low: every event"), ("medium", "Medium and high"), ("high", "High only")],
         "proposed": recent or EXAMPLE_TYPES,
         "proposed_label": "Received lately:" if recent else "For example:",
