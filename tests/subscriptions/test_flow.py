@@ -76,4 +76,4 @@ def test_the_pages_offer_and_show_it(browser, cast, make):
     assert "In batches" in page and "120 a minute" in page
     form = browser(cast.admin).get(f"/subscriptions/{subscription.pk}/edit/").content.decode()
     assert 'value="batched" checked' in form and 'value="120"' in form
-    assert 'value="parallel" checked' in browser(cast.admin).get("/subscriptions/create/").content.decode()
+    assert 'value="parallel" checked' in browser(cast.admin).get("/subscriptions/new/").content.decode()
