@@ -4,10 +4,14 @@
 has the same names.
 """
 
+import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 from subscriptions import challenges, messages
+from subscriptions.flow import SHAPES_OF_BATCHES
 from subscriptions.messages import Message
 
 
@@ -25,6 +29,21 @@ def of_event(delivery: Any, event: Any, content_type: str) -> Message:
         owner=str(delivery.tenant_id),
         is_json=event.body_is_data or None,
     )
+
+
+def of_batch(members: Sequence[tuple[Any, Any, str]]) -> Message:
+    """Many events as one message: (delivery, event, content type) of each."""
+    return messages.batch([of_event(_fit(delivery), event, kind) for delivery, event, kind in members])
+
+
+def id_of_batch(deliveries: Sequence[UUID]) -> str:
+    """The same for the same deliveries, so that a receiver knows a batch again that is tried again."""
+    return f"batch_{hashlib.sha256(b''.join(pk.bytes for pk in deliveries)).hexdigest()[:32]}"
+
+
+def _fit(delivery: Any) -> Any:
+    """Made while its subscription was not sent batches yet, it may have a shape that has none."""
+    return delivery if delivery.shape in SHAPES_OF_BATCHES else delivery._replace(shape=SHAPES_OF_BATCHES[0])
 
 
 def of_notice(delivery: Any, notice: Any) -> Message:

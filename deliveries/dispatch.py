@@ -21,19 +21,30 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from uuid import UUID
 
 import uvloop
 from django.conf import settings
 from django.db import connection
 
-from deliveries import lines, results
+from deliveries import lanes, lines, results
 from deliveries.endpoints import Endpoints
 from deliveries.fairness import Others, Places
+from deliveries.lanes import Head
 from deliveries.lines import Here, Line, at_once
 from deliveries.outbox import Claim, Claiming
 from deliveries.results import Decided, decide
-from deliveries.sending import Sending, admit, cancelling, may_have_to_wait, prepare, reading, why_unsendable
+from deliveries.sending import (
+    Sending,
+    admit,
+    admit_head,
+    cancelling,
+    may_have_to_wait,
+    prepare,
+    reading,
+    why_unsendable,
+)
 from egress.authentication import authenticated_post
 from egress.client import Client, Outcome
 from egress.guard import Guard
@@ -44,6 +55,9 @@ from vault.credentials import TOUCH_INTERVAL
 BATCH = 200  # results of one transaction
 FLUSH_SECONDS = 0.003
 RECOVERY_SECONDS = 1.0
+LANES_SECONDS = 1.0
+SPARED_SECONDS = 2.0  # until a line is looked at again whose receiver is spared or challenged
+UNREADABLE_SECONDS = 30.0
 USER_AGENT = "Portcullis"
 MANY = 10_000
 
@@ -66,6 +80,7 @@ class Dispatcher:
         self._places = places or Places()
         self._claiming = Claiming()
         self._endpoints = Endpoints()
+        self._lanes, self._lanes_asked = False, float("-inf")
         self._done: deque[Sending] = deque()
         self._used: dict[UUID, float] = {}
         self._client: Client | None = None
@@ -217,7 +232,57 @@ class Dispatcher:
         claims = await line.run(self._claiming.claiming(room, others))
         if claims:
             await self._read(line, claims)
-        return len(claims)
+        return len(claims) + await self._claim_heads(line, room - len(claims), others)
+
+    async def _claim_heads(self, line: Line | Here, room: int, others: Others) -> int:
+        """The same of what is sent in line: one message for each lane."""
+        if room <= 0 or not await self._has_lanes(line):
+            return 0
+        heads = await line.run(lanes.claiming(room, others.tenants, others.subscriptions))
+        for head in heads:
+            await self._read_head(line, head)
+        return len(heads)
+
+    async def _has_lanes(self, line: Line | Here) -> bool:
+        """Most portals have none, and need not be asked for those that are due."""
+        now = time.monotonic()
+        if not self._lanes and now - self._lanes_asked >= LANES_SECONDS:
+            self._lanes, self._lanes_asked = await line.run(lanes.there_are_some()), now
+        return self._lanes
+
+    async def _read_head(self, line: Line | Here, head: Head) -> None:
+        """Begin to send what stands at the head of a line, or let the line wait."""
+        try:
+            sendings, cancelled = await line.run(reading(head.claims, self._endpoints))
+            await line.run(cancelling(cancelled))
+            first = None
+            if any(map(may_have_to_wait, sendings)):
+                waiting = sendings
+                sendings, first = await line.call(admit_head, sendings)
+                if not sendings:
+                    delay = SPARED_SECONDS if first is None else self._look_again(waiting[0].signed_at, first)
+                    await line.run(lanes.leaving([(head, delay)]))
+                    return
+            if not sendings:
+                await line.run(lanes.leaving([(head, None)]))
+                self._news.set()
+                return
+        except lines.LOST:
+            raise
+        except Exception:
+            logger.exception("A line of subscription %s cannot be read; it waits.", head.subscription_id)
+            await line.run(lanes.leaving([(head, UNREADABLE_SECONDS)]))
+            return
+        lead = sendings[0]
+        lead.head, lead.others = head, sendings[1:]
+        self._begin(lead)
+
+    def _look_again(self, now: datetime, at: datetime) -> float:
+        """See to it that somebody claims at that moment. Returns in how many seconds that is."""
+        delay = max(0.0, (at - now).total_seconds())
+        if self._thread is not None:
+            self._loop.call_later(delay, self._news.set)
+        return delay
 
     async def _read(self, line: Line | Here, claims: Sequence[Claim]) -> None:
         """Begin to send. A row that cannot be read does not hold up the others."""
@@ -225,7 +290,10 @@ class Dispatcher:
             sendings, cancelled = await line.run(reading(claims, self._endpoints))
             await line.run(cancelling(cancelled))
             if any(map(may_have_to_wait, sendings)):
-                sendings = await line.call(admit, sendings)
+                now = sendings[0].signed_at
+                sendings, first = await line.call(admit, sendings)
+                if first is not None:
+                    self._look_again(now, first)
         except lines.LOST:
             raise
         except Exception:

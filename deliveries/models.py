@@ -6,9 +6,10 @@ from types import ModuleType
 from django.db import models, transaction
 from django.utils import timezone
 
-from deliveries import composing, outbox, pull_queue
+from deliveries import composing, lanes, outbox, pull_queue
 from deliveries.heartbeats import Heartbeat
 from deliveries.keeping import New
+from deliveries.lane_models import Lane, Pace
 from deliveries.outbox import Counted
 from deliveries.pull_models import PullQueue
 from deliveries.replay_models import Replay, why_not_sent
@@ -24,7 +25,19 @@ from tenants.ids import time_of, uuid7
 from tenants.models import Tenant
 from tenants.scope import ScopedManager
 
-__all__ = ["Attempt", "Delivery", "Heartbeat", "Outbox", "PullQueue", "Replay", "Undecided", "of_event", "of_notice"]
+__all__ = [
+    "Attempt",
+    "Delivery",
+    "Heartbeat",
+    "Lane",
+    "Outbox",
+    "Pace",
+    "PullQueue",
+    "Replay",
+    "Undecided",
+    "of_event",
+    "of_notice",
+]
 
 CANCEL_BATCH = 1000
 MAX_CANCELLED = 20_000  # at once: who asks waits for it
@@ -112,6 +125,9 @@ class Delivery(Partitioned):
     last_status_code = models.PositiveSmallIntegerField(null=True)
     next_attempt_at = models.DateTimeField(null=True)
     completed_at = models.DateTimeField(null=True)
+    batch = models.UUIDField(
+        null=True, help_text="Of those sent in one message: the first of them, which has the attempts."
+    )
 
     objects = ScopedManager.from_queryset(DeliveryQuerySet)()
 
@@ -175,7 +191,7 @@ class Delivery(Partitioned):
 
     @property
     def attempts(self):
-        return Attempt.objects.filter(delivery_id=self.pk).order_by("id")
+        return Attempt.objects.filter(delivery_id=self.batch or self.pk).order_by("id")
 
     def resend(self) -> tuple["Delivery | None", str]:
         """A new delivery of the same event, due now: `(delivery, "")`, or `(None, why not)`.
@@ -230,9 +246,14 @@ def _refuse_unconfirmed(subscription: Subscription) -> None:
 
 
 def keep_new(made: Sequence[tuple[New, Subscription]]) -> None:
-    """Each delivery where it waits: in the outbox, or in the queue of what its receiver polls."""
-    outbox.put([new for new, subscription in made if not subscription.is_polled])
-    pull_queue.put([new for new, subscription in made if subscription.is_polled])
+    """Each delivery where it waits: in the outbox, in line, or in the queue of what its receiver polls."""
+    in_line = [
+        (new, one) for new, one in made if not one.is_polled and new.kind == "event" and one.sending_mode.in_line
+    ]
+    taken = {new.pk for new, _ in in_line}
+    outbox.put([new for new, one in made if not one.is_polled and new.pk not in taken])
+    lanes.put(in_line)
+    pull_queue.put([new for new, one in made if one.is_polled])
 
 
 def as_new(delivery: Delivery) -> New:
@@ -334,7 +355,7 @@ class Attempt(Partitioned):
 
 
 class Outbox(models.Model):
-    """A delivery that is due at `due_at`. Narrow, hot and short-lived.
+    """A delivery that is due at `due_at`, or in its turn where that is null (`Lane`). Narrow, hot and short-lived.
 
     A claim draws a `lease_token`, moves `due_at` to the end of the lease and counts the attempt, all in one UPDATE.
     A result is written only where the token is still the claimer's, so a worker that stalled past its lease
@@ -350,7 +371,7 @@ class Outbox(models.Model):
     )
     tenant = models.ForeignKey(Tenant, related_name="+", **MATERIAL)
     subscription = models.ForeignKey(Subscription, related_name="+", **MATERIAL)
-    due_at = models.DateTimeField()
+    due_at = models.DateTimeField(null=True)
     attempt = models.PositiveSmallIntegerField(default=0)
     lease_token = models.UUIDField(null=True)
 
@@ -362,6 +383,7 @@ class Outbox(models.Model):
         indexes = [
             models.Index("due_at", name="outbox_due"),
             models.Index("subscription", "due_at", name="outbox_subscription_due"),
+            models.Index("subscription", "delivery", name="outbox_line", condition=models.Q(due_at=None)),
         ]
 
     def __str__(self):

@@ -145,7 +145,10 @@ def now() -> datetime:
 
 def is_due() -> bool:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT EXISTS (SELECT FROM deliveries_outbox WHERE due_at <= statement_timestamp())")
+        cursor.execute(
+            "SELECT EXISTS (SELECT FROM deliveries_outbox WHERE due_at <= statement_timestamp())"
+            " OR EXISTS (SELECT FROM deliveries_lane WHERE due_at <= statement_timestamp())"
+        )
         return cursor.fetchone()[0]
 
 
@@ -160,12 +163,13 @@ def hold(claims: Sequence[Claim], longest: timedelta) -> dict[uuid.UUID, datetim
         cursor.execute(
             """
             UPDATE deliveries_outbox AS outbox
-            SET due_at = clock_timestamp() + %s, lease_token = outbox.subscription_id,
+            SET due_at = CASE WHEN outbox.due_at IS NOT NULL THEN clock_timestamp() + %s END,
+                lease_token = outbox.subscription_id,
                 attempt = greatest(outbox.attempt - 1, 0)
             FROM unnest(%s::uuid[], %s::uuid[]) AS ours(delivery_id, token)
             WHERE outbox.delivery_id = ours.delivery_id AND outbox.lease_token = ours.token
             RETURNING outbox.delivery_id, outbox.due_at
-            """,
+            """,  # a row in line keeps having no time of its own, here and below
             [longest, [claim.delivery_id for claim in claims], [claim.token for claim in claims]],
         )
         return dict(cursor.fetchall())
@@ -176,7 +180,8 @@ def release(subscription_id: uuid.UUID) -> int:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE deliveries_outbox SET due_at = clock_timestamp(), lease_token = NULL
+            UPDATE deliveries_outbox
+            SET due_at = CASE WHEN due_at IS NOT NULL THEN clock_timestamp() END, lease_token = NULL
             WHERE subscription_id = %s AND lease_token = %s
             """,
             [subscription_id, subscription_id],
@@ -229,7 +234,8 @@ def give_back(claims: Sequence[Claim], due: Sequence[datetime]) -> None:
         cursor.execute(
             """
             UPDATE deliveries_outbox AS outbox
-            SET due_at = ours.due, lease_token = NULL, attempt = greatest(outbox.attempt - 1, 0)
+            SET due_at = CASE WHEN outbox.due_at IS NOT NULL THEN ours.due END, lease_token = NULL,
+                attempt = greatest(outbox.attempt - 1, 0)
             FROM unnest(%s::uuid[], %s::uuid[], %s::timestamptz[]) AS ours(delivery_id, token, due)
             WHERE outbox.delivery_id = ours.delivery_id AND outbox.lease_token = ours.token
             """,
@@ -264,9 +270,10 @@ def make_due(subscription_id: uuid.UUID) -> uuid.UUID | None:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE deliveries_outbox SET due_at = clock_timestamp() WHERE delivery_id = (
+            UPDATE deliveries_outbox SET due_at = CASE WHEN due_at IS NOT NULL THEN clock_timestamp() END
+            WHERE delivery_id = (
                 SELECT delivery_id FROM deliveries_outbox WHERE subscription_id = %s AND lease_token IS NULL
-                ORDER BY due_at LIMIT 1 FOR UPDATE SKIP LOCKED
+                ORDER BY due_at, delivery_id LIMIT 1 FOR UPDATE SKIP LOCKED
             ) RETURNING delivery_id
             """,
             [subscription_id],

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import orjson
 
-from deliveries import breaker, challenges, lines
+from deliveries import breaker, challenges, lanes, lines
 from deliveries.lines import Steps
 from deliveries.sending import Sending
 from events.columns import Booleans, Bytes, Column, Floats, Integers, Moments, Texts, Uuids
@@ -42,11 +42,12 @@ _RECORD = """
             clock_timestamp() AS ended_at
     ), put_off AS (
         UPDATE deliveries_outbox AS outbox
-        SET due_at = clock_timestamp() + make_interval(secs => row.delay), lease_token = NULL
+        SET due_at = CASE WHEN outbox.due_at IS NOT NULL THEN clock_timestamp() + make_interval(secs => row.delay) END,
+            lease_token = NULL
         FROM row
         WHERE row.delay IS NOT NULL AND outbox.delivery_id = row.delivery_id AND outbox.lease_token = row.token
-        RETURNING row.delivery_id, row.status, row.reason, row.number, row.status_code, outbox.due_at,
-            NULL::timestamptz
+        RETURNING row.delivery_id, row.status, row.reason, row.number, row.status_code,
+            clock_timestamp() + make_interval(secs => row.delay), NULL::timestamptz
     ), ours AS MATERIALIZED (
         SELECT * FROM ended UNION ALL SELECT * FROM put_off
     ), kept AS (
@@ -87,6 +88,8 @@ class Decided(NamedTuple):
     def has_consequences(self) -> bool:
         """Whether more than its own rows has to be written: `record` does that, in the same transaction."""
         sending, kind = self.sending, self.decision.kind
+        if sending.head is not None:
+            return True
         return kind != "delivered" or sending.delivery.kind == "challenge" or sending.subscription.trouble is not None
 
 
@@ -116,12 +119,27 @@ def record(batch: Sequence[Decided]) -> None:
     with system_scope():
         ours = lines.run(recording(batch))
         mine = [one for one in batch if one.sending.delivery.pk in ours]
+        for one in batch:
+            _leave_the_line(one, is_ours=one.sending.delivery.pk in ours)
         challenges.settle(mine)
         breaker.record(mine)
         for sending, decision in mine:
             if decision.kind == "disable":
                 # A copy: it is refreshed, and if this transaction fails the next try must find it as it was loaded.
                 copy(sending.subscription).disable_by_answer(decision.reason)
+
+
+def _leave_the_line(decided: Decided, *, is_ours: bool) -> None:
+    """Of the head of a line: what came of it holds for the whole batch, and then the lane is somebody else's."""
+    sending, decision = decided
+    if sending.head is None:
+        return
+    wait = decision.delay if decision.kind == "retry" else None
+    others = [one.claim for one in sending.others]
+    if is_ours and others:
+        said = _STATUS_AFTER[decision.kind], decision.reason[:200], sending.claim.attempt, sending.outcome.status
+        lines.run(lanes.following(sending.delivery.pk, others, wait, *said))
+    lines.run(lanes.leaving([(sending.head, wait if is_ours else None)]))
 
 
 def note_use(subscriptions: Sequence[UUID]) -> None:

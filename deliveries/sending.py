@@ -3,14 +3,15 @@
 Rows are read as tuples: making model instances of them would cost more than all else that is done for a delivery.
 """
 
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from deliveries import breaker, challenges, composing
+from deliveries import breaker, challenges, composing, outbox, pacing
 from deliveries.endpoints import MASK, Endpoint, Endpoints, instances, selected
+from deliveries.lanes import Head
 from deliveries.lines import Rows, Statement, Steps
 from deliveries.models import Delivery
 from deliveries.outbox import Claim
@@ -18,6 +19,7 @@ from egress.authentication import Authentication, shown_headers
 from egress.client import Outcome, OutgoingRequest
 from events.columns import Texts, Uuids
 from subscriptions import messages
+from subscriptions.flow import BATCHED
 from subscriptions.models import Notice, Subscription
 from tenants.ids import time_of
 from tenants.scope import system_scope
@@ -28,6 +30,7 @@ __all__ = [
     "Prepared",
     "Sending",
     "admit",
+    "admit_head",
     "cancelling",
     "may_have_to_wait",
     "prepare",
@@ -112,7 +115,9 @@ class Prepared:
 
 @dataclass(slots=True)
 class Sending:
-    """One claimed delivery on its way. `prepared` is None where it could not even be signed.
+    """One message on its way: a claimed delivery, or a batch with its first one at the head.
+
+    `prepared` is None where it could not even be signed.
 
     `about` is the event or notice it tells of, `content_type` that of the event as the shape passes it on.
     """
@@ -127,6 +132,8 @@ class Sending:
     prepared: Prepared | None = None
     outcome: Outcome | None = None
     is_written: bool = False
+    head: Head | None = None  # of the lane that it was claimed with
+    others: "Sequence[Sending]" = ()  # that are in the same message, behind it
 
 
 def prepare(sending: Sending) -> Prepared:
@@ -134,12 +141,17 @@ def prepare(sending: Sending) -> Prepared:
     delivery, endpoint = sending.delivery, sending.endpoint
     if endpoint.problem is not None:
         raise endpoint.problem
-    if delivery.kind == "event":
+    message_id = delivery.message_id
+    if sending.head is not None and sending.subscription.mode == BATCHED:
+        together = [sending, *sending.others]
+        message_id = composing.id_of_batch([one.delivery.pk for one in together])
+        message = composing.of_batch([(one.delivery, one.about, one.content_type) for one in together])
+    elif delivery.kind == "event":
         message = composing.of_event(delivery, sending.about, sending.content_type)
     else:
         message = composing.of_notice(delivery, sending.about)
     signer = endpoint.signer(delivery.signing, sending.signed_at)
-    signed = signer.sign(delivery.message_id, int(sending.signed_at.timestamp()), message.body)
+    signed = signer.sign(message_id, int(sending.signed_at.timestamp()), message.body)
     own = (("Content-Type", message.content_type), *message.headers, *signed.headers)
     request = OutgoingRequest(url=endpoint.url, headers=own + endpoint.headers, body=signed.body, timeout=TIMEOUT)
     return Prepared(request, [*own, *endpoint.shown, *shown_headers(endpoint.auth)], endpoint.auth)
@@ -221,14 +233,35 @@ def _why_not(delivery: Told, subscription: Subscription, about: object) -> str:
 
 
 def may_have_to_wait(sending: Sending) -> bool:
-    """Whether `admit` has to be asked: for a challenge to be answered, or for a receiver that is being spared."""
-    return breaker.may_be_parked(sending) or challenges.may_be_held(sending)
+    """Whether `admit` has to be asked: for a challenge to be answered, a receiver that is spared, or a limit."""
+    return breaker.may_be_parked(sending) or challenges.may_be_held(sending) or pacing.is_limited(sending)
 
 
-def admit(sendings: Sequence[Sending]) -> list[Sending]:
-    """Those that may leave now. The others' claims are given back, as if they had not been made: one transaction."""
+def admit(sendings: Sequence[Sending]) -> tuple[list[Sending], datetime | None]:
+    """Those that may leave now, and when the first of those may that a limit holds back.
+
+    Claims of what may not are given back, as if they had not been made: one transaction.
+    """
     with system_scope():
-        return breaker.park(challenges.hold(sendings))
+        kept = breaker.park(challenges.hold(sendings))
+        waits = pacing.pace(kept)
+        _give_back([one for one in kept if one.claim.delivery_id in waits], waits)
+        return [one for one in kept if one.claim.delivery_id not in waits], min(waits.values(), default=None)
+
+
+def admit_head(sendings: Sequence[Sending]) -> tuple[list[Sending], datetime | None]:
+    """The same for the head of a line: one message, all of it or what the breaker lets through to try the receiver."""
+    with system_scope():
+        kept = breaker.park(challenges.hold(sendings))
+        waits = pacing.pace(kept[:1])
+        if waits:
+            _give_back(kept, dict.fromkeys([one.claim.delivery_id for one in kept], *waits.values()))
+            return [], min(waits.values())
+        return kept, None
+
+
+def _give_back(sendings: Sequence[Sending], due: Mapping[UUID, datetime]) -> None:
+    outbox.give_back([one.claim for one in sendings], [due[one.claim.delivery_id] for one in sendings])
 
 
 def cancelling(cancelled: Sequence[tuple[Claim, str]]) -> Steps[None]:

@@ -14,7 +14,7 @@ from django.utils import timezone
 from egress.authentication import Authentication
 from events.models import Severity
 from events.wakeup import ROUTE, wake_on_commit
-from subscriptions import challenges, news, policies, receiver_auth, verification
+from subscriptions import challenges, flow, news, policies, receiver_auth, verification
 from subscriptions.challenges import Failure
 from subscriptions.failing import Failing
 from subscriptions.failing_mail import FailingMail
@@ -172,6 +172,9 @@ class Subscription(TenantOwned):
     # Seconds, of the custom policy only; and rules as `answers.clean_rules` made them.
     delays = ArrayField(models.PositiveIntegerField(), null=True)
     rules = models.JSONField(default=dict)
+    mode = models.CharField(max_length=10, default=flow.PARALLEL)
+    max_per_minute = models.PositiveIntegerField(null=True, blank=True)
+    max_in_flight = models.PositiveSmallIntegerField(null=True, blank=True)
     state = models.CharField(max_length=10, choices=State.choices, default=State.PENDING, editable=False)
     state_reason = models.CharField(max_length=200, blank=True, editable=False)
     state_changed_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -478,6 +481,17 @@ class Subscription(TenantOwned):
         """How its receiver fails in the present state; None where it does not."""
         failing = getattr(self, "failing", None)
         return failing if failing is not None and failing.state_changed_at == self.state_changed_at else None
+
+    # In which order, and how fast --------------------------------------------------------------
+
+    @property
+    def sending_mode(self) -> flow.Mode:
+        """In which order it is sent what it asked for."""
+        return flow.MODES.get(self.mode, flow.MODES[flow.ORDERED])  # an unknown one must not hurry
+
+    @property
+    def is_limited(self) -> bool:
+        return self.max_per_minute is not None or self.max_in_flight is not None
 
     # Signing -------------------------------------------------------------------------------------
 

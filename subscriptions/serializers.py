@@ -7,6 +7,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from egress.guard import UrlRefused
+from subscriptions import flow
 from subscriptions.answers import ACTIONS, RulesRefused, clean_rules
 from subscriptions.auth_serializers import AuthSerializer, AuthWriteSerializer
 from subscriptions.challenges import FAILURES
@@ -162,6 +163,9 @@ class SubscriptionSerializer(serializers.ModelSerializer):
             "failing_since",
             "disables_at",
             "breaker",
+            "mode",
+            "max_per_minute",
+            "max_in_flight",
             "secrets",
             "created_at",
         )
@@ -346,6 +350,23 @@ class SubscriptionWriteSerializer(KnownFieldsOnly, ChoiceFields, serializers.Mod
             "410 always disables. Replaced as a whole."
         ),
     )
+    mode = serializers.ChoiceField(
+        _choices(flow.MODES), required=False, help_text="batched sends the shapes envelope and cloudevents only."
+    )
+    max_per_minute = serializers.IntegerField(
+        min_value=1,
+        max_value=flow.MAX_PER_MINUTE,
+        allow_null=True,
+        required=False,
+        help_text="Messages a minute, attempts included, over all workers; null for as many as there are.",
+    )
+    max_in_flight = serializers.IntegerField(
+        min_value=1,
+        max_value=flow.MAX_IN_FLIGHT,
+        allow_null=True,
+        required=False,
+        help_text="Messages under way at once, over all workers; null for as many as the portal thinks fit.",
+    )
 
     class Meta:
         model = Subscription
@@ -368,6 +389,9 @@ class SubscriptionWriteSerializer(KnownFieldsOnly, ChoiceFields, serializers.Mod
             "policy",
             "delays",
             "rules",
+            "mode",
+            "max_per_minute",
+            "max_in_flight",
         )
         extra_kwargs = {
             "name": {"validators": [one_plain_line]},
@@ -420,6 +444,7 @@ class SubscriptionWriteSerializer(KnownFieldsOnly, ChoiceFields, serializers.Mod
         if "shape" in attrs and attrs["shape"] not in scheme.shapes:
             fitting = " or ".join(SHAPES[name].title for name in scheme.shapes)
             raise serializers.ValidationError({"shape": f"{scheme.title} signs messages of the shape {fitting} only."})
+        self._refuse_what_has_no_batches(scheme, attrs)
         if "signing_options" in attrs:
             attrs["signing_options"] = self._clean_options(scheme, attrs["signing_options"])
         self._fit_schedule(attrs)
@@ -448,9 +473,14 @@ class SubscriptionWriteSerializer(KnownFieldsOnly, ChoiceFields, serializers.Mod
             "headers": "What is polled is not posted: it carries no custom headers.",
             "auth": "What is polled is not posted: nobody is to be let in.",
             "verification": "What is polled is not verified: whoever fetches it has agreed.",
+            "mode": "What is polled goes out in the order in which it came.",
+            "max_per_minute": "What is polled is fetched as fast as its receiver likes.",
+            "max_in_flight": "What is polled is fetched as fast as its receiver likes.",
         }
         if "auth" in attrs and attrs["auth"].method == NONE:
             del sentences["auth"]
+        if attrs.get("mode") == flow.PARALLEL:
+            del sentences["mode"]
         refused = {name: sentence for name, sentence in sentences.items() if attrs.get(name)}
         if refused:
             raise serializers.ValidationError(refused)
@@ -493,6 +523,15 @@ class SubscriptionWriteSerializer(KnownFieldsOnly, ChoiceFields, serializers.Mod
             raise serializers.ValidationError({"rules": [_about(*error) for error in refused.errors.items()]}) from None
         if "rules" in attrs:
             attrs["rules"] = rules
+
+    def _refuse_what_has_no_batches(self, scheme: Scheme, attrs: dict) -> None:
+        """The error stands at what was given."""
+        stored = (self.instance.mode, self.instance.shape) if self.instance else (flow.PARALLEL, "")
+        try:
+            flow.clean(attrs.get("mode", stored[0]), attrs.get("shape", stored[1]), scheme.shapes)
+        except ValueError as error:
+            place = "mode" if "mode" in attrs else "shape"
+            raise serializers.ValidationError({place: [str(error)]}) from None
 
     def _clean_options(self, scheme: Scheme, options: dict) -> dict[str, str]:
         try:

@@ -13,7 +13,7 @@ from django_htmx.http import HTMX_STOP_POLLING
 
 from events.models import Event
 from sources.models import Source
-from subscriptions import answers, receiver_auth, schedules, snippets
+from subscriptions import answers, flow, receiver_auth, schedules, snippets
 from subscriptions.api import SubscriptionFilter
 from subscriptions.failing import OPENS_AFTER, Breaker
 from subscriptions.messages import CONFIRMATION_TYPE, SHAPES
@@ -278,6 +278,8 @@ def _choices(request: HttpRequest, found: Subscription | None = None) -> dict:
         "site_options": _options(Site.objects.all(), found.sites if found else [], "a deleted site"),
         "actions": answers.ACTIONS.items(),
         "answers": ("404", "429", *answers.CLASSES, *answers.REASONS, answers.NO_ANSWER),
+        "modes": [(one.name, one.title, one.summary) for one in flow.MODES.values()],
+        "most": {"per_minute": flow.MAX_PER_MINUTE, "in_flight": flow.MAX_IN_FLIGHT},
         "severities": [("low", "Low: every event"), ("medium", "Medium and high"), ("high", "High only")],
         "proposed": recent or EXAMPLE_TYPES,
         "rows_to_fill": range(EVENTS),

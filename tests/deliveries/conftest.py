@@ -83,4 +83,5 @@ def begun(claims: list[Claim]) -> list[Sending]:
         return []
     sendings, cancelled = lines.run(sending.reading(claims, Endpoints()))
     lines.run(sending.cancelling(cancelled))
-    return sending.admit(sendings)
+    kept, _ = sending.admit(sendings)
+    return kept

@@ -30,7 +30,8 @@ def queue(name: str):
 def test_an_empty_portal_has_nothing_waiting(cast):
     found = taken()
     assert [(one.name, one.count, one.oldest) for one in found.queues] == [
-        ("inbox", 0, None), ("bundles", 0, None), ("outbox", 0, None), ("replays", 0, None),
+        ("inbox", 0, None), ("undecided", 0, None), ("bundles", 0, None), ("outbox", 0, None), ("polled", 0, None),
+        ("replays", 0, None),
     ]  # fmt: skip
     assert sum(found.events.values) == sum(found.attempts.values) == 0
     assert found.backlog.rows == found.recent.rows == []
@@ -149,7 +150,7 @@ def test_what_takes_too_long_is_left_out_and_the_page_says_so(cast, browser, mon
         raise TooSlow
 
     found = taken()
-    assert [one.count for one in found.queues] == [None] * 4
+    assert [one.count for one in found.queues] == [None] * 6
     assert found.events is found.backlog is None
     page = browser(cast.operator).get(PAGE).content.decode()
     assert page.count("Counting took too long") == 8
