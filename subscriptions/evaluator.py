@@ -1,7 +1,7 @@
 """Asking expressions of people we do not know, safely: in a process of their own, that may die of them.
 
 The library is fast, and bounds next to nothing: `map` and `filter` are quadratic, comprehensions nest, a text doubles
-with every step of a chain (docs/decisions/NEW-cel.md has the figures). No thread can be stopped inside it. So a child
+with every step of a chain (docs/decisions/0015-cel.md has the figures). No thread can be stopped inside it. So a child
 process asks, under limits of CPU time and memory that kill it (`expression_process`). Its death is the answer, and the
 next question starts another: about 30 ms.
 
