@@ -26,7 +26,7 @@ MAX_VARIANTS = 5
 MAX_VARIED_BYTES = 262_144
 
 _TIMESTAMP = re.compile(r"0|[1-9][0-9]{0,11}")
-_BEFORE = re.compile(r"\A(?:t=[0-9]+,v1=|sha256=|v1a?,)")
+_BEFORE = re.compile(r"\A(?:t=[0-9]+,v1=|sha256=|v0=|v1a?,)")
 _HEX = re.compile(r"[0-9a-f]{64}")
 _HEADER_LINE = re.compile(r"\s*([!#$%&'*+\-.^_`|~0-9A-Za-z]+)\s*:\s*(.*?)\s*")
 _LAST_TIMESTAMP = re.compile(rb',"timestamp":(0|[1-9][0-9]{0,11})\}\Z')
@@ -38,6 +38,7 @@ _SIGNED = {
     "standard_webhooks_ed25519": "<id>.<timestamp>.<body>",
     "stripe": "<timestamp>.<body>",
     "timestamp_and_body": "<timestamp>:<body>",
+    "slack": "v0:<timestamp>:<body>",
     "github": "<body>",
     "timestamped_body": "<body>",
 }
@@ -46,6 +47,7 @@ _FORMS = {
     "standard_webhooks_ed25519": "v1a,<base64>, several of them separated by spaces",
     "stripe": "t=<timestamp>,v1=<hex>",
     "timestamp_and_body": "64 hexadecimal digits in small letters",
+    "slack": "v0= and 64 hexadecimal digits in small letters",
     "github": "sha256= and 64 hexadecimal digits in small letters",
     "timestamped_body": "64 hexadecimal digits in small letters",
 }
@@ -189,6 +191,9 @@ def _read(scheme: str, names: HeaderNames, given: Mapping[str, list[str]], body:
         cores = [signature.removeprefix("sha256=")] if signature.startswith("sha256=") else []
         return _Read("", "", _of_form(scheme, cores, names))
     timestamp = _a_time(_only(names.timestamp, given), names.timestamp)
+    if scheme == "slack":
+        cores = [signature.removeprefix("v0=")] if signature.startswith("v0=") else []
+        return _Read("", timestamp, _of_form(scheme, cores, names))
     if scheme == "timestamp_and_body":
         return _Read("", timestamp, _of_form(scheme, [signature], names))
     start = "v1a," if SCHEMES[scheme].has_public_key else "v1,"
@@ -232,7 +237,8 @@ def _signed_bytes(scheme: str, read: _Read, body: bytes) -> int:
     """How many bytes are signed: the body, and with one joining character each what stands before it."""
     if scheme in ("github", "timestamped_body"):
         return len(body)
-    before = [part for part in (read.message_id, read.timestamp) if part]
+    version = "v0" if scheme == "slack" else ""
+    before = [part for part in (version, read.message_id, read.timestamp) if part]
     return sum(len(part.encode()) + 1 for part in before) + len(body)
 
 

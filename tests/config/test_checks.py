@@ -1,6 +1,7 @@
 """A database that cannot hold every text is noticed before anything is kept in it."""
 
 import os
+import uuid
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -14,7 +15,7 @@ from tests.portal import free_port, manage
 @pytest.fixture(params=["LATIN1", "SQL_ASCII"])
 def another_encoding(request, settings):
     """(encoding, DATABASE_URL) of an empty database beside the tests' own."""
-    name = f"portcullis_{request.param.lower()}"
+    name = f"portcullis_{request.param.lower()}_{uuid.uuid4().hex[:8]}"  # several workers share one server
     database = settings.DATABASES["default"]
     options = {key: database["OPTIONS"][key] for key in ("host", "port") if key in database["OPTIONS"]}
     server = psycopg.conninfo.make_conninfo(
@@ -22,7 +23,6 @@ def another_encoding(request, settings):
         host=database["HOST"] or options.get("host", ""), port=database["PORT"] or options.get("port", 5432),
     )  # fmt: skip
     with psycopg.connect(server, autocommit=True) as connected:
-        connected.execute(f"DROP DATABASE IF EXISTS {name}")
         connected.execute(
             f"CREATE DATABASE {name} ENCODING '{request.param}' LOCALE_PROVIDER libc LOCALE 'C' TEMPLATE template0"
         )

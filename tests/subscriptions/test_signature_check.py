@@ -43,7 +43,9 @@ def test_what_the_portal_signs_is_right(scheme):
     assert "the current one" in verdict.proof
     assert (verdict.problem, verdict.missing_headers, verdict.expected_begins) == ("", (), "")
     assert (verdict.timestamp, verdict.age_seconds) == ((AT, 90) if scheme in TIMED else (None, None))
-    before = {"stripe": 11, "timestamp_and_body": 11, "github": 0, "timestamped_body": 0}.get(scheme, 6 + 11)
+    before = {"stripe": 11, "timestamp_and_body": 11, "slack": 14, "github": 0, "timestamped_body": 0}.get(
+        scheme, 6 + 11
+    )
     assert verdict.signed_bytes == len(body) + before
     assert secret not in told(verdict)
 
@@ -59,7 +61,7 @@ def test_a_changed_body_is_wrong_and_of_the_right_signature_only_the_beginning_i
     assert "not one of this subscription's" in verdict.problem
     assert len(verdict.expected_begins) == len(verdict.presented_begins) == SHOWN
     assert verdict.expected_begins in right
-    core = re.split(r"v1a?[,=]|sha256=", right)[-1]
+    core = re.split(r"v1a?[,=]|v0=|sha256=", right)[-1]
     assert core.startswith(verdict.expected_begins)
     assert core[: SHOWN + 1] not in told(verdict)
     assert secret not in told(verdict)

@@ -29,7 +29,7 @@ SAMPLES = {
     "api-schema": "schema", "api-schema-version": "schema_version", "api-source-schemas": "source",
     "api-alarm": "alarm", "api-alarm-episode": "alarm_episode",
     "api-event": "event", "api_subscription": "subscription", "api_delivery": "delivery", "api_attempt": "attempt",
-    "api_replay": "replay", "api-subscription-figures": "subscription",
+    "api_replay": "replay", "api-subscription-figures": "subscription", "api_poll": "polled",
 }  # fmt: skip
 
 
