@@ -37,7 +37,7 @@ def main(wanted: list[str]) -> int:
             (run_quick if quick else run)(torture, phases)
             torture.drain()
             if "poison" in phases:
-                torture.watch_poison_alone(3 if quick else 30)
+                torture.watch_poison_alone(2 if quick else 30)
             report = Report(torture.phases, stage.acks(), stage.arrivals())
         finally:
             keep_log(stage)
@@ -91,7 +91,7 @@ def run_quick(torture: Torture, phases: set[str]) -> None:
     if "poison" in phases:
         torture.poison(1)
     if "kill" in phases:
-        torture.kill(6, pause=0.5)
+        torture.kill(4, pause=0.5)
     if "database" in phases:
         torture.restart_database(1, pause=1.0)
     if "broker" in phases:
