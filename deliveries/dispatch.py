@@ -81,6 +81,8 @@ class Dispatcher:
         self._claiming = Claiming()
         self._endpoints = Endpoints()
         self._lanes, self._lanes_asked = False, float("-inf")
+        self._gate: Line | None = None
+        self._at_the_gate: set[asyncio.Task[None]] = set()
         self._done: deque[Sending] = deque()
         self._used: dict[UUID, float] = {}
         self._client: Client | None = None
@@ -124,7 +126,9 @@ class Dispatcher:
             loop.close()
 
     async def _serve(self) -> None:
-        with ThreadPoolExecutor(1, "deliveries") as aside, ThreadPoolExecutor(1, "routing") as router:
+        threads = [ThreadPoolExecutor(1, name) for name in ("deliveries", "routing", "gate")]
+        with threads[0] as aside, threads[1] as router, threads[2] as gate:
+            self._gate = Line(gate)
             async with self._new_client() as self._client:
                 recording = asyncio.create_task(self._for_ever(self._record_or_wait, Line(aside)))
                 hearing = asyncio.create_task(self._for_ever(self._hear_and_route, Line(router)))
@@ -134,7 +138,7 @@ class Dispatcher:
                 await asyncio.gather(hearing, return_exceptions=True)
                 self._answered.set()
                 await recording
-            for thread in (aside, router):
+            for thread in threads:
                 thread.submit(lambda: connection.close())  # that thread's
 
     async def _for_ever(self, step: Callable[[Line], Awaitable[bool]], line: Line) -> None:
@@ -289,11 +293,6 @@ class Dispatcher:
         try:
             sendings, cancelled = await line.run(reading(claims, self._endpoints))
             await line.run(cancelling(cancelled))
-            if any(map(may_have_to_wait, sendings)):
-                now = sendings[0].signed_at
-                sendings, first = await line.call(admit, sendings)
-                if first is not None:
-                    self._look_again(now, first)
         except lines.LOST:
             raise
         except Exception:
@@ -304,8 +303,48 @@ class Dispatcher:
             await self._read(line, claims[:middle])
             await self._read(line, claims[middle:])
         else:
+            waiting = []
             for sending in sendings:
-                self._begin(sending)
+                if may_have_to_wait(sending):
+                    waiting.append(sending)
+                else:
+                    self._begin(sending)
+            if waiting:
+                await self._let_in(line, waiting)
+
+    async def _let_in(self, line: Line | Here, waiting: Sequence[Sending]) -> None:
+        """Begin to send those that may leave. What is asked about them must not hold up the claims of others, so they
+        stand at a gate of their own meanwhile, in places that count as theirs.
+        """
+        for sending in waiting:
+            self._places.take(*_share(sending))
+        if self._gate is None:
+            await self._admit(line, waiting)
+        else:
+            task = self._loop.create_task(self._admit(self._gate, waiting))
+            self._at_the_gate.add(task)
+            task.add_done_callback(self._at_the_gate.discard)
+
+    async def _admit(self, line: Line | Here, waiting: Sequence[Sending]) -> None:
+        now, kept, first = waiting[0].signed_at, [], None
+        try:
+            kept, first = await line.call(admit, waiting)
+        except lines.LOST as error:
+            logger.warning("The dispatcher lost the database (%s); what was claimed waits for its lease to end.", error)
+        except Exception:
+            if len(waiting) > 1:
+                middle = len(waiting) // 2
+                await self._admit(line, waiting[:middle])
+                await self._admit(line, waiting[middle:])
+                return
+            logger.exception("Whether delivery %s may leave cannot be said.", waiting[0].delivery.pk)
+        for sending in waiting:
+            self._places.free(*_share(sending))
+        for sending in kept:
+            self._begin(sending)
+        if first is not None:
+            self._look_again(now, first)
+        self._news.set()
 
     def _begin(self, sending: Sending) -> None:
         try:

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import sys
 import time
 from datetime import timedelta
 
@@ -128,10 +129,12 @@ def sweep() -> None:
 def start_fresh(**kwargs) -> None:
     """A forked worker has no threads: it needs a dispatcher of its own. And nobody shares a process that asks.
 
-    What is imported by now stays for good: the garbage collector need not look at it with every dozen of requests.
+    What is imported by now stays for good: the garbage collector need not look at it with every dozen of requests. And
+    threads that use the models do not keep the event loop waiting for Python's 5 ms.
     """
     global _dispatcher, _evaluator
     _dispatcher, _evaluator = Dispatcher(route=route), Evaluator()
+    sys.setswitchinterval(0.0005)
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
     _dispatcher.wake()
