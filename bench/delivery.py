@@ -35,7 +35,7 @@ NOISE_RATE = 20  # messages a second of the tenant whose latency counts
 NOISY_SECONDS = 15
 RETURNING = 10_000
 CHURN_SECONDS = int(os.environ.get("CHURN_SECONDS", "60"))  # 1800 for half an hour; 0 leaves it out
-PATIENCE = 120  # seconds for one turn
+PATIENCE = 240  # seconds for one turn
 
 
 class Process:
