@@ -1,7 +1,8 @@
 """From undecided events to deliveries: what the filters of subscriptions say.
 
 1. Take turns: each tenant with undecided events, in no order that anybody could count on.
-2. A turn claims a batch of one tenant's, the oldest first (SKIP LOCKED: any number of workers).
+2. A turn claims a batch of one tenant's, the oldest first. One worker at a time is at a tenant's, or subscriptions that
+   are sent in order would not be; any number are at different ones.
 3. Ask the filters, event by event, until all is asked or TURN_SECONDS are over.
 4. Deliveries and outbox rows of those that match; problems are counted with their subscription; what was asked leaves
    the table. One transaction: a worker that dies has changed nothing.
@@ -17,6 +18,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from uuid import UUID
 
+from django.db import connection
 from django.db.models import Exists, F, OuterRef
 
 from deliveries.models import Delivery, Undecided, of_event
@@ -59,8 +61,10 @@ def tenants_waiting() -> list[UUID]:
 
 
 def decide(tenant_id: UUID, evaluator: Evaluator, batch: int = BATCH) -> Decided:
-    """One turn of a tenant. Raises OutOfOrder, and has changed nothing then."""
+    """One turn of a tenant, unless another worker is at it. Raises OutOfOrder, and has changed nothing then."""
     with tenant_scope(tenant_id):
+        if not _may_begin(tenant_id):
+            return Decided()
         rows = list(Undecided.objects.order_by("event_id").select_for_update(skip_locked=True)[:batch])
         if not rows:
             return Decided()
@@ -81,6 +85,12 @@ def decide(tenant_id: UUID, evaluator: Evaluator, batch: int = BATCH) -> Decided
         Delivery.objects.enqueue_all(matched)
         _count(problems)
     return Decided(len(settled), len(matched))
+
+
+def _may_begin(tenant_id: UUID) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", [f"deciding {tenant_id}"])
+        return cursor.fetchone()[0]
 
 
 def _asked(rows: list[Undecided]) -> tuple[list[tuple[Event, list[Subscription]]], list[tuple[UUID, UUID]]]:

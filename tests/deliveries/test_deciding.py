@@ -214,6 +214,9 @@ def test_two_workers_never_decide_the_same_event(cast, subscribe, happen):
     for thread in threads:
         thread.join()
     assert len(told(subscription)) == len(set(told(subscription))) == 40
+    with system_scope():
+        in_turn = list(Delivery.objects.order_by("id").values_list("event_id", flat=True))
+    assert in_turn == sorted(in_turn)  # as those need it that are sent in order
 
 
 # ── What goes wrong ──────────────────────────────────────────────────────────────────────────────────────────────────
