@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 from django.utils import timezone
 
-from deliveries.models import Attempt, Delivery, Outbox, PullQueue, Replay, Undecided
+from deliveries.models import Attempt, Delivery, Lane, Outbox, Pace, PullQueue, Replay, Undecided
 from events.models import Alarm, AlarmEpisode, AlarmMail, Bundle, Event, Inbox, OnceKey, Receipt
 from events.schema_models import Schema
 from sources.models import Source, SourceCredential
@@ -87,6 +87,8 @@ def fill(tenant: Tenant, mark: str = "Name") -> SimpleNamespace:
     FailingMail.objects.create(
         **own, subscription=subscription, user=membership.user, moment="day_1", happened_at=due_at, due_at=due_at
     )
+    Lane.objects.create(**own, subscription=subscription)
+    Pace.objects.create(**own, subscription=subscription, next_at=due_at)
     Outbox.objects.create(**own, delivery=delivery, subscription=subscription, due_at=due_at)
     Undecided.objects.create(**own, event=event, subscription=subscription)
     return SimpleNamespace(

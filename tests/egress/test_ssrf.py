@@ -250,7 +250,7 @@ def test_a_public_name_that_leads_inside_can_be_typed_and_is_not_connected_to(po
         portal.work()
     made = attempts()
     assert len(made) == len(HIDDEN_BY_DNS)
-    assert all(was_refused(attempt) for attempt in made)
+    assert [(one.error, one.detail) for one in made if not was_refused(one)] == []
     assert (canaries.accepts(), canaries.connects) == (0, [])
 
 
@@ -262,7 +262,7 @@ def test_what_got_into_the_database_is_not_connected_to(portal, canaries, place)
     each = SENT[place](portal, urls)
     made = attempts()
     assert len(made) == each * len(urls)
-    assert all(was_refused(attempt) for attempt in made)
+    assert [(one.error, one.detail) for one in made if not was_refused(one)] == []
     assert {(attempt.status_code, attempt.address) for attempt in made} == {(None, "")}
     assert (canaries.accepts(), canaries.connects) == (0, [])
 

@@ -38,7 +38,7 @@ def test_nothing_acknowledged_is_lost_and_only_what_was_in_flight_comes_twice(to
 
 
 @pytest.mark.parametrize(
-    ("kind", "times"), [("SIGKILL", 6), ("PostgreSQL restart", 1), ("pgmq lost", 2), ("poison", 20)]
+    ("kind", "times"), [("SIGKILL", 4), ("PostgreSQL restart", 1), ("pgmq lost", 2), ("poison", 20)]
 )
 def test_every_fault_happened(torture, kind, times):
     faults = torture[1]["faults"]
