@@ -86,7 +86,7 @@ def portal(api, cast, settings, monkeypatch):
     settings.EGRESS_ALLOW = []
     monkeypatch.setattr("egress.client.PooledResolver", CorpusResolver)
     # A drain lets its event loop rest while it writes what came of a hundred requests: on a busy machine for seconds.
-    monkeypatch.setattr("deliveries.sending.TIMEOUT", 15.0)
+    monkeypatch.setattr("deliveries.sending.TIMEOUT", 4.0)
     dispatchers = []
 
     def make(guard: Guard | None = None) -> Portal:
