@@ -34,13 +34,9 @@ def pace(sendings: "Sequence[Sending]") -> "dict[UUID, datetime]":
     if not limited:
         return {}
     by_id = {one.subscription.pk: one.subscription for one in limited}
-    Pace.objects.bulk_create(
-        [
-            Pace(subscription=one, tenant_id=one.tenant_id, next_at=outbox.now() - BURST)
-            for _, one in sorted(by_id.items())
-        ],
-        ignore_conflicts=True,
-    )
+    rested = outbox.now() - BURST
+    new = [Pace(subscription=one, tenant_id=one.tenant_id, next_at=rested) for _, one in sorted(by_id.items())]
+    Pace.objects.bulk_create(new, ignore_conflicts=True)
     rows = {row.pk: row for row in Pace.objects.filter(pk__in=by_id).order_by("pk").select_for_update()}
     at = outbox.now()
     waits: dict[UUID, datetime] = {}
