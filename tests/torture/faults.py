@@ -1,7 +1,7 @@
 """The faults, each a phase of its own under load.
 
-A fault's `in_flight` is read from the outbox right after it: a dead worker's claims still stand then. While PostgreSQL
-itself was the victim, as soon as it answers again.
+A fault's `in_flight` is read from outbox and ledger right after it: a dead worker's claims still stand then. Where
+PostgreSQL itself is the victim, right before it and as soon as it answers again.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import psutil
 import psycopg
@@ -63,9 +63,12 @@ class Torture:
             time.sleep(0.5)
         return left
 
-    def fault(self, phase: Phase, kind: str, at: float | None = None, *, claims: bool = True) -> None:
+    def fault(
+        self, phase: Phase, kind: str, at: float | None = None, *, claims: bool = True, before: Iterable[str] = ()
+    ) -> None:
+        """It happened, and met what was under way, with what was so `before`."""
         at = time.time() if at is None else at
-        phase.faults.append(Fault(at, kind, frozenset(self._under_way()) if claims else frozenset()))
+        phase.faults.append(Fault(at, kind, frozenset(self._under_way()).union(before) if claims else frozenset()))
 
     def _under_way(self) -> set[str]:
         deadline = time.monotonic() + 60
@@ -119,11 +122,11 @@ class Torture:
         with self.phase(f"immediate PostgreSQL restarts × {times}") as phase:
             for _ in range(times):
                 postmaster = int((self.stage.embedded.data / "postmaster.pid").read_text().splitlines()[0])
-                at = time.time()
+                before, at = self.stage.under_way(), time.time()
                 os.kill(postmaster, signal.SIGQUIT)
                 wait_for(lambda gone=postmaster: not is_running(gone), "PostgreSQL ends")
                 wait_for(self.stage.embedded.is_running, "the supervisor starts PostgreSQL again", 60)
-                self.fault(phase, "PostgreSQL restart", at)
+                self.fault(phase, "PostgreSQL restart", at, before=before)
                 time.sleep(self.chance.uniform(0.5, 1.5) * pause)
 
     # (c) The broker -----------------------------------------------------------------------------------------

@@ -139,15 +139,17 @@ class Stage:
             return cursor.fetchall() if cursor.description else []
 
     def under_way(self) -> set[str]:
-        """Ids of the messages that somebody has claimed. A dead worker's claims stand until its lease ends."""
-        return {
-            row[0]
-            for row in self.query(
-                "SELECT delivery.message_id FROM deliveries_outbox AS outbox"
-                " JOIN deliveries_delivery AS delivery ON delivery.id = outbox.delivery_id"
-                " WHERE outbox.lease_token IS NOT NULL AND outbox.due_at > clock_timestamp()"
-            )
-        }
+        """Ids of the messages that were sent, or may have been, and of whose end the portal has no record.
+
+        Claimed ones: a dead worker's claims stand until its lease ends. And those that the ledger has and the outbox
+        still has too: claims are not durable, so a server that crashes may have forgotten the last of them.
+        """
+        there = self.query(
+            "SELECT delivery.message_id, outbox.lease_token IS NOT NULL AND outbox.due_at > clock_timestamp()"
+            " FROM deliveries_outbox AS outbox JOIN deliveries_delivery AS delivery ON delivery.id = outbox.delivery_id"
+        )
+        came = {message for _, _, message, _ in self.arrivals()}
+        return {message for message, is_claimed in there if is_claimed or message in came}
 
     def unfinished(self) -> dict[str, int]:
         """What still waits though it could go on: of the outbox only what is not poisoned."""
