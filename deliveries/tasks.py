@@ -18,6 +18,7 @@ from deliveries.heartbeats import Heartbeat, Pacemaker
 from deliveries.models import Replay
 from deliveries.sending import TIMEOUT
 from events import bundles
+from events.compaction import compact
 from events.wakeup import DISPATCH, ROUTE, wake
 from subscriptions.evaluator import Evaluator
 from tenants.scope import system_scope
@@ -25,6 +26,7 @@ from tenants.scope import system_scope
 ROUTE_SECONDS = 5.0  # a route task gives way after this long, so that others get their turn
 REPLAY_SECONDS = 2.0  # so does a replay
 DECIDE_SECONDS = 0.5  # and filters, which are nobody's haste
+QUEUES = ("events_inbox", "deliveries_outbox")  # which all events and all deliveries pass through
 STOP_SECONDS = TIMEOUT + 2  # what is under way may still be answered
 
 logger = logging.getLogger(__name__)
@@ -123,6 +125,8 @@ def sweep() -> None:
         due = outbox.is_due()
     if due:
         _dispatcher.wake()
+    for table in QUEUES:
+        compact(table)
 
 
 @worker_process_init.connect
