@@ -35,6 +35,7 @@ bench-delivery: .venv/.installed-dev
 	@$(BIN)/python -m bench.delivery
 
 attack-intake: .venv/.installed-dev
+	@$(BIN)/python tests/payloads.py >&2
 	@$(BIN)/python -m tests.attack
 
 torture: .venv/.installed-dev

@@ -35,6 +35,13 @@ NOISE_RATE = 20  # messages a second of the tenant whose latency counts
 NOISY_SECONDS = 15
 RETURNING = 10_000
 CHURN_SECONDS = int(os.environ.get("CHURN_SECONDS", "60"))  # 1800 for half an hour; 0 leaves it out
+CHURN_RATE = 300  # events a second
+CHURN_LOOKS = 6
+QUEUE_SIZES = """
+    SELECT relname, pg_total_relation_size(oid) FROM pg_class
+    WHERE relkind = 'r' AND (relname IN ('events_inbox', 'deliveries_outbox') OR relname LIKE 'q\\_%')
+    ORDER BY relname
+"""
 PATIENCE = 240  # seconds for one turn
 
 
@@ -292,24 +299,6 @@ def returning(theatre: Theatre, portal: Process) -> None:
     say(f"{RETURNING:,} that failed: {left} left {time.monotonic() - back:.0f} s after their receiver was back")
 
 
-def churning(theatre: Theatre, portal: Process) -> None:
-    """The outbox under steady work while somebody's transaction stays open, so that nothing can be vacuumed."""
-    subscription = theatre.subscribe(theatre.tenant("Churning"), "/churn")
-    with psycopg.connect(theatre.here.database) as forgotten:
-        forgotten.execute("SELECT set_config('app.tenant', '*', true), txid_current()")
-        size = "SELECT pg_total_relation_size('deliveries_outbox')"
-        begin, told = time.monotonic(), 0
-        said = begin
-        while time.monotonic() < begin + CHURN_SECONDS:
-            theatre.fill([subscription], 200)
-            told += 200
-            rps = theatre.drained(portal, "deliveries_outbox WHERE due_at <= now()", 200)["rps"]
-            if time.monotonic() > said + CHURN_SECONDS / 6:
-                said = time.monotonic()
-                grown = theatre.connection.execute(size).fetchone()[0]
-                say(f"churn: {told:,} told, outbox {grown / 1e6:.1f} MB, {rps:.0f}/s")
-
-
 class Pipeline:
     """A door, and workers behind it that tell the receiver under `path`."""
 
@@ -344,7 +333,7 @@ class Pipeline:
             time.sleep(0.02)
         took.sort()
         return {
-            "eps": count / (time.monotonic() - begin), "behind": behind, "p50": took[len(took) // 2],
+            "count": count, "eps": count / (time.monotonic() - begin), "behind": behind, "p50": took[len(took) // 2],
             "p99": took[len(took) * 99 // 100],
         }  # fmt: skip
 
@@ -419,7 +408,24 @@ def end_to_end(theatre: Theatre) -> dict:
             f"{SUSTAINED_SECONDS} s at {0.8 * eps:.0f}/s: at the end {behind['behind']} were not told yet,"
             f" p99 {behind['p99']:.0f} ms"
         )
+        if CHURN_SECONDS:
+            churning(theatre, portal)
         return figures | {"p99_ratio": round(p99_ratio, 3)}
+
+
+def churning(theatre: Theatre, portal: Pipeline) -> None:
+    """Steady work while somebody's transaction stays open and nothing can be vacuumed: how large the queues are."""
+    part, told, pages = CHURN_SECONDS / CHURN_LOOKS, 0, []
+    with psycopg.connect(theatre.here.database) as forgotten:
+        forgotten.execute("SELECT set_config('app.tenant', '*', true), txid_current()")
+        for _ in range(CHURN_LOOKS):
+            done = portal.post(part, CHURN_RATE, 8)
+            told += done["count"]
+            sizes = dict(theatre.connection.execute(QUEUE_SIZES).fetchall())
+            pages.append(sum(sizes.values()))
+            shown = ", ".join(f"{name} {size / 1e6:.1f}" for name, size in sizes.items())
+            say(f"churn: {told:,} told, p99 {done['p99']:.0f} ms, MB with indexes: {shown}")
+    say(f"churn: the queues had {pages[0] / 1e6:.1f} MB after {part:.0f} s and {pages[-1] / 1e6:.1f} MB at the end")
 
 
 def main() -> None:
@@ -440,8 +446,6 @@ def main() -> None:
                     figures |= noisy(theatre, noise)
                 theatre.connection.execute("TRUNCATE deliveries_outbox")
                 returning(theatre, portal)
-                if CHURN_SECONDS:
-                    churning(theatre, portal)
                 theatre.connection.execute("TRUNCATE deliveries_outbox")
             for process in (bare, portal):
                 process.stop()

@@ -24,11 +24,13 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from deliveries import outbox
+from deliveries import lines, outbox
+from deliveries.lines import Steps
 from deliveries.models import Delivery
+from events.columns import Moments, Uuids
 from events.wakeup import DISPATCH, wake_on_commit
 from subscriptions import news
-from subscriptions.failing import DISABLED_AFTER, Failing
+from subscriptions.failing import BACKLOG_PER_SECOND, DISABLED_AFTER, RETRY_WHILE_PROBING, Failing
 from subscriptions.failing_mail import in_days
 from subscriptions.models import Subscription, WrongState
 from subscriptions.policies import Decision
@@ -36,6 +38,7 @@ from subscriptions.policies import Decision
 if TYPE_CHECKING:
     from deliveries.sending import Sending
 
+BETWEEN = 1 / BACKLOG_PER_SECOND  # seconds from one that was put off to the next
 MAX_PULLED = 10_000  # at once: who asks waits for it, and the next of a longer line come in their turn
 UNSENDABLE = "unsendable"
 COUNTED = (Delivery.Kind.EVENT, Delivery.Kind.TEST)
@@ -44,23 +47,70 @@ IMPATIENT = frozenset({408, 425, 429})
 WRITTEN = [field.name for field in Failing._meta.concrete_fields if field.name not in ("subscription", "tenant")]
 
 
-def park(sendings: "Sequence[Sending]", at: datetime | None = None) -> "list[Sending]":
+# `rank` is among those of one subscription: the first is the probe, where one is called for. The outbox's rows come
+# after the failing ones here: they are claimed, and whoever looks at them meanwhile passes them over.
+_PARK = f"""
+    WITH asked AS MATERIALIZED (
+        SELECT asked.*, row_number() OVER (PARTITION BY subscription_id ORDER BY delivery_id) AS rank
+        FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::timestamptz[])
+            AS asked (delivery_id, token, subscription_id, state_changed_at)
+    ), failing AS MATERIALIZED (
+        SELECT subscription_id, state_changed_at, open_until,
+            greatest(open_until, clock_timestamp() + interval '{RETRY_WHILE_PROBING.total_seconds()} s',
+                line_end + interval '{BETWEEN} s') AS begins,
+            CASE WHEN open_until <= clock_timestamp() AND coalesce(probe_until <= clock_timestamp(), true)
+                THEN 1 ELSE 0 END AS probes
+        FROM subscriptions_failing WHERE subscription_id = ANY($5) AND opened_at IS NOT NULL
+        ORDER BY subscription_id FOR UPDATE
+    ), judged AS MATERIALIZED (
+        SELECT asked.delivery_id, asked.token, failing.subscription_id, rank <= probes AS is_probe,
+            begins + (rank - probes - 1) * interval '{BETWEEN} s' AS due
+        FROM asked JOIN failing USING (subscription_id, state_changed_at)
+    ), noted AS (
+        UPDATE subscriptions_failing AS failing SET line_end = coalesce(last, line_end),
+            probe = coalesce(probing, probe), probe_until = CASE WHEN probing IS NULL THEN probe_until
+                ELSE clock_timestamp() + make_interval(secs => $8) END
+        FROM (
+            SELECT subscription_id, max(due) FILTER (WHERE NOT is_probe) AS last,
+                (array_agg(delivery_id) FILTER (WHERE is_probe))[1] AS probing
+            FROM judged GROUP BY subscription_id
+        ) AS now WHERE failing.subscription_id = now.subscription_id
+    ), put_off AS (
+        UPDATE deliveries_outbox AS outbox SET lease_token = NULL, attempt = greatest(outbox.attempt - 1, 0),
+            due_at = CASE WHEN outbox.due_at IS NOT NULL THEN judged.due END
+        FROM judged
+        WHERE NOT is_probe AND outbox.delivery_id = judged.delivery_id AND outbox.lease_token = judged.token
+        RETURNING outbox.delivery_id, judged.due
+    ), said AS (
+        UPDATE deliveries_delivery AS delivery SET next_attempt_at = put_off.due FROM put_off
+        WHERE delivery.id = put_off.delivery_id AND delivery.status = 'pending' AND delivery.id BETWEEN $6 AND $7
+    )
+    SELECT delivery_id FROM judged WHERE NOT is_probe
+"""  # noqa: S608 (constants)
+
+
+def park(sendings: "Sequence[Sending]") -> "list[Sending]":
     """Those that may be sent now; the others are put off until their place in the line. In the caller's transaction."""
-    asked = {one.subscription.pk for one in sendings if may_be_parked(one)}
+    return lines.run(parking(sendings))
+
+
+def parking(sendings: "Sequence[Sending]") -> "Steps[list[Sending]]":
+    """The same, as steps: one statement."""
+    asked = [one for one in sendings if may_be_parked(one)]
     if not asked:
         return list(sendings)
-    rows, at = _locked(asked), at or outbox.now()
-    let_go, parked = [], []
-    for sending in sendings:
-        row = _present(rows, sending) if sending.delivery.kind == Delivery.Kind.EVENT else None
-        if row is None or row.admits(sending.delivery.pk, at, outbox.LEASE):
-            let_go.append(sending)
-        else:
-            parked.append((sending, row.place_in_line(at)))
-    Failing.objects.bulk_update(rows.values(), ["probe", "probe_until", "line_end"])
-    outbox.give_back([sending.claim for sending, _ in parked], [due for _, due in parked])
-    _say_when({sending.delivery.pk: due for sending, due in parked})
-    return let_go
+    ids = [one.claim.delivery_id for one in asked]
+    subscriptions = [one.subscription.pk for one in asked]
+    columns = [
+        Uuids(ids),
+        Uuids([one.claim.token for one in asked]),
+        Uuids(subscriptions),
+        Moments([one.subscription.state_changed_at for one in asked]),
+        Uuids(list(set(subscriptions))),
+    ]
+    rows = yield _PARK, [*columns, min(ids), max(ids), outbox.LEASE.total_seconds()]
+    parked = {row[0] for row in rows}
+    return [one for one in sendings if one.claim.delivery_id not in parked]
 
 
 def record(decided: "Iterable[tuple[Sending, Decision]]", at: datetime | None = None) -> None:
@@ -122,12 +172,6 @@ def _counts(sending: "Sending") -> bool:
 def _locked(subscriptions: Iterable[UUID]) -> dict[UUID, Failing]:
     rows = Failing.objects.filter(pk__in=list(subscriptions)).order_by("pk").select_for_update()
     return {row.pk: row for row in rows}
-
-
-def _present(rows: dict[UUID, Failing], sending: "Sending") -> Failing | None:
-    """The row about its subscription in the state in which the message was sent."""
-    row = rows.get(sending.subscription.pk)
-    return row if row and row.state_changed_at == sending.subscription.state_changed_at else None
 
 
 def _begun(sendings: "Iterable[Sending]", at: datetime) -> dict[UUID, Failing]:

@@ -28,7 +28,7 @@ import uvloop
 from django.conf import settings
 from django.db import connection
 
-from deliveries import lanes, lines, results
+from deliveries import breaker, lanes, lines, results
 from deliveries.endpoints import Endpoints
 from deliveries.fairness import Others, Places
 from deliveries.lanes import Head
@@ -40,6 +40,7 @@ from deliveries.sending import (
     admit,
     admit_head,
     cancelling,
+    is_only_spared,
     may_have_to_wait,
     prepare,
     reading,
@@ -82,6 +83,7 @@ class Dispatcher:
         self._endpoints = Endpoints()
         self._lanes, self._lanes_asked = False, float("-inf")
         self._gate: Line | None = None
+        self._gate_turn = asyncio.Lock()
         self._at_the_gate: set[asyncio.Task[None]] = set()
         self._done: deque[Sending] = deque()
         self._used: dict[UUID, float] = {}
@@ -128,16 +130,17 @@ class Dispatcher:
     async def _serve(self) -> None:
         threads = [ThreadPoolExecutor(1, name) for name in ("deliveries", "routing", "gate")]
         with threads[0] as aside, threads[1] as router, threads[2] as gate:
-            self._gate = Line(gate)
+            self._gate = Line(gate, durable=False)  # nor does one that forgets what was put off
             async with self._new_client() as self._client:
                 recording = asyncio.create_task(self._for_ever(self._record_or_wait, Line(aside)))
                 hearing = asyncio.create_task(self._for_ever(self._hear_and_route, Line(router)))
                 # A claim that the server forgets when it crashes loses nothing: what it leased is due again.
                 await self._for_ever(self._claim_or_wait, Line(aside, durable=False))
                 hearing.cancel()
-                await asyncio.gather(hearing, return_exceptions=True)
+                await asyncio.gather(hearing, *self._at_the_gate, return_exceptions=True)
                 self._answered.set()
                 await recording
+            await self._gate.close()
             for thread in threads:
                 thread.submit(lambda: connection.close())  # that thread's
 
@@ -328,7 +331,11 @@ class Dispatcher:
     async def _admit(self, line: Line | Here, waiting: Sequence[Sending]) -> None:
         now, kept, first = waiting[0].signed_at, [], None
         try:
-            kept, first = await line.call(admit, waiting)
+            async with self._gate_turn:
+                if all(map(is_only_spared, waiting)):
+                    kept = await line.run(breaker.parking(waiting))
+                else:
+                    kept, first = await line.call(admit, waiting)
         except lines.LOST as error:
             logger.warning("The dispatcher lost the database (%s); what was claimed waits for its lease to end.", error)
         except Exception:

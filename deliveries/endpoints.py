@@ -25,13 +25,13 @@ KEPT = 10_000
 MASK = "••••"
 
 # A row's version is where it stands and who wrote it. Secrets only come and go, and end.
-# How its receiver fails goes along.
+# That its receiver fails, and is spared, goes along; all else about it is asked where it counts.
 _VERSIONS = """
     SELECT subscription.id, subscription.xmin::text || subscription.ctid::text, (
         SELECT string_agg(secret.id::text || coalesce(secret.expires_at::text, ''), ',' ORDER BY secret.id)
         FROM subscriptions_signingsecret AS secret WHERE secret.subscription_id = subscription.id
     ), (
-        SELECT failing.xmin::text || failing.ctid::text FROM subscriptions_failing AS failing
+        SELECT concat(failing.state_changed_at, '/', failing.opened_at) FROM subscriptions_failing AS failing
         WHERE failing.subscription_id = subscription.id
     ) FROM subscriptions_subscription AS subscription WHERE subscription.id = ANY($1)
 """

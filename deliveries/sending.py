@@ -32,6 +32,7 @@ __all__ = [
     "admit",
     "admit_head",
     "cancelling",
+    "is_only_spared",
     "may_have_to_wait",
     "prepare",
     "reading",
@@ -235,6 +236,11 @@ def _why_not(delivery: Told, subscription: Subscription, about: object) -> str:
 def may_have_to_wait(sending: Sending) -> bool:
     """Whether `admit` has to be asked: for a challenge to be answered, a receiver that is spared, or a limit."""
     return breaker.may_be_parked(sending) or challenges.may_be_held(sending) or pacing.is_limited(sending)
+
+
+def is_only_spared(sending: Sending) -> bool:
+    """Whether `breaker.parking` alone has to be asked, which needs no models."""
+    return not (challenges.may_be_held(sending) or pacing.is_limited(sending))
 
 
 def admit(sendings: Sequence[Sending]) -> tuple[list[Sending], datetime | None]:

@@ -126,23 +126,6 @@ class Failing(models.Model):
         if delivery == self.probe:
             self.probe = self.probe_until = None
 
-    def admits(self, delivery: UUID, at: datetime, lease: timedelta) -> bool:
-        """May it be sent now? Then it is the probe, where one is called for."""
-        if self.opened_at is None:
-            return True
-        if at < self.open_until or (self.probe_until is not None and at < self.probe_until):
-            return False
-        self.probe, self.probe_until = delivery, at + lease
-        return True
-
-    def place_in_line(self, at: datetime) -> datetime:
-        """When the next one that is put off comes out."""
-        place = max(self.open_until, at + RETRY_WHILE_PROBING)
-        if self.line_end is not None:
-            place = max(place, self.line_end + timedelta(seconds=1) / BACKLOG_PER_SECOND)
-        self.line_end = place
-        return place
-
     def try_now(self, at: datetime) -> None:
         """A person asks: end the cool-down, so that the next delivery is the probe."""
         self.open_until = at

@@ -135,7 +135,7 @@ def test_it_does_not_wait_for_somebody_who_has_locked_a_row(wait, small):
 
 
 def test_each_row_is_ended_once_by_workers_that_are_at_it_meanwhile(wait, monkeypatch):
-    """Were a statement to look at the table with a snapshot from before, rows would be missing, and `end` would say so."""
+    """Were a statement to look with a snapshot from before, rows would be missing, and `end` would say so."""
     monkeypatch.setattr(compaction, "SMALL", 20_000)
     monkeypatch.setattr(compaction, "SPARSE", 50)
     total, done, failures = 6000, [], []
