@@ -20,6 +20,7 @@ from subscriptions.messages import CONFIRMATION_TYPE, SHAPES
 from subscriptions.models import Notice, Subscription
 from subscriptions.policies import POLICIES, meanings
 from subscriptions.signing import SCHEMES, Scheme
+from subscriptions.soundness import unreadable
 from subscriptions.trying import EVENTS
 from tenants.actors import Actor
 from tenants.addresses import client_address
@@ -100,6 +101,8 @@ def subscription_create(request: HttpRequest) -> HttpResponse:
 def subscription(request: HttpRequest, pk) -> HttpResponse:
     """One subscription: its state and why, what it asks for, its secrets without their values."""
     found = _find(pk)
+    if wrong := unreadable(found):
+        return _unreadable(request, found, wrong)
     secrets = list(found.signing_secrets.live().defer("value"))
     public_key = next((one.public_key for one in secrets if one.public_key), None)
     return render(
@@ -129,6 +132,8 @@ def subscription(request: HttpRequest, pk) -> HttpResponse:
 @requires(Permission.CONFIGURE)
 def subscription_edit(request: HttpRequest, pk) -> HttpResponse:
     found = _find(pk)
+    if wrong := unreadable(found):
+        return _unreadable(request, found, wrong)
     scheme = found.scheme
     context = _choices(request, found) | {
         "subscription": found,
@@ -215,6 +220,11 @@ def _find(pk) -> Subscription:
     return get_object_or_404(present.defer("url", "headers", "auth_secrets"), pk=pk)
 
 
+def _unreadable(request: HttpRequest, found: Subscription, wrong: list[tuple[str, str]]) -> HttpResponse:
+    context = {"subscription": found, "unreadable": wrong}
+    return render(request, "subscriptions/subscription_unreadable.html", context)
+
+
 def _state_of(found: Subscription) -> dict:
     """The notice of the last confirmation link or challenge goes along: the page shows what became of it."""
     notice = None
@@ -223,7 +233,7 @@ def _state_of(found: Subscription) -> dict:
     if not settled:
         kind = Notice.Kind.CHALLENGE if found.is_challenged else Notice.Kind.CONFIRMATION
         notice = found.notices.filter(kind=kind).defer("payload").first()
-    return {"subscription": found, "kind": STATE_KIND[found.state], "notice": notice, "settled": settled}
+    return {"subscription": found, "kind": STATE_KIND.get(found.state, "bad"), "notice": notice, "settled": settled}
 
 
 def _auth_of(found: Subscription) -> dict:

@@ -2,6 +2,7 @@
 
 import pytest
 from django.urls import reverse
+from django.utils.html import escape
 
 from subscriptions.models import Subscription
 from tenants.scope import tenant_scope
@@ -13,6 +14,8 @@ SENSELESS = {
     "policy": "hope",
     "state": "dozing",
     "min_severity": "grim",
+    "mode": "waltz",
+    "auth_method": "handshake",
 }
 
 
@@ -36,6 +39,23 @@ def test_so_does_the_page(browser, cast, broken):
     assert answer.status_code == 200
     assert b"Broken" in answer.content
     assert b"Sound" in answer.content
+
+
+@pytest.mark.parametrize("part", ["", "edit/"])
+def test_its_own_page_says_what_is_wrong(browser, cast, broken, part, request):
+    answer = browser(cast.owner).get(f"/subscriptions/{broken.pk}/{part}")
+    assert answer.status_code == 200
+    shown = answer.content.decode()
+    assert "cannot read the subscription" in shown
+    assert escape(str(SENSELESS[request.node.callspec.params["broken"]])) in shown
+
+
+def test_its_state_can_be_asked_for(browser, cast, broken):
+    assert browser(cast.owner).get(f"/subscriptions/{broken.pk}/state/").status_code in (200, 286)
+
+
+def test_the_api_shows_it_too(api, broken):
+    assert api().get(f"/api/v1/subscriptions/{broken.pk}/").status_code == 200
 
 
 def test_it_can_be_deleted(api, broken):

@@ -1,0 +1,31 @@
+"""What a row says that this portal cannot read: it was damaged, or written by another version."""
+
+from collections.abc import Collection
+
+from events.models import Severity
+from subscriptions import flow, receiver_auth
+from subscriptions.messages import SHAPES
+from subscriptions.models import Subscription
+from subscriptions.policies import POLICIES
+from subscriptions.signing import SCHEMES
+
+KNOWN: dict[str, Collection[str]] = {
+    "state": Subscription.State.values,
+    "delivery": Subscription.Way.values,
+    "verification": Subscription.Verification.values,
+    "min_severity": Severity.values,
+    "signing": SCHEMES,
+    "shape": SHAPES,
+    "policy": POLICIES,
+    "mode": flow.MODES,
+    "auth_method": receiver_auth.METHODS,
+}
+
+
+def unreadable(subscription: Subscription) -> list[tuple[str, str]]:
+    """Fields with their senseless values, as people call them; empty for one that is sound."""
+    found = [(name, getattr(subscription, name)) for name, values in KNOWN.items()]
+    wrong = [(name, value) for name, value in found if value not in KNOWN[name]]
+    if not isinstance(subscription.signing_options, dict):
+        wrong.append(("signing_options", str(subscription.signing_options)))
+    return [(name.replace("_", " "), value) for name, value in wrong]
