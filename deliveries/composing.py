@@ -15,10 +15,10 @@ from subscriptions.flow import SHAPES_OF_BATCHES
 from subscriptions.messages import Message
 
 
-def of_event(delivery: Any, event: Any, content_type: str) -> Message:
-    """Raises ValueError for an unknown shape."""
+def of_event(delivery: Any, event: Any, content_type: str, shape: str = "") -> Message:
+    """In the delivery's own shape, if none is named. Raises ValueError for an unknown one."""
     return messages.build(
-        delivery.shape,
+        shape or delivery.shape,
         event_type=event.type,
         event_id=delivery.message_id,
         occurred_at=event.received_at,
@@ -33,7 +33,7 @@ def of_event(delivery: Any, event: Any, content_type: str) -> Message:
 
 def of_batch(members: Sequence[tuple[Any, Any, str]]) -> Message:
     """Many events as one message: (delivery, event, content type) of each."""
-    return messages.batch([of_event(_fit(delivery), event, kind) for delivery, event, kind in members])
+    return messages.batch([of_event(*member, _fitting(member[0].shape)) for member in members])
 
 
 def id_of_batch(deliveries: Sequence[UUID]) -> str:
@@ -41,9 +41,9 @@ def id_of_batch(deliveries: Sequence[UUID]) -> str:
     return f"batch_{hashlib.sha256(b''.join(pk.bytes for pk in deliveries)).hexdigest()[:32]}"
 
 
-def _fit(delivery: Any) -> Any:
-    """Made while its subscription was not sent batches yet, it may have a shape that has none."""
-    return delivery if delivery.shape in SHAPES_OF_BATCHES else delivery._replace(shape=SHAPES_OF_BATCHES[0])
+def _fitting(shape: str) -> str:
+    """Made while its subscription was not sent batches yet, a delivery may have a shape that has none."""
+    return shape if shape in SHAPES_OF_BATCHES else SHAPES_OF_BATCHES[0]
 
 
 def of_notice(delivery: Any, notice: Any) -> Message:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from django.db import models, transaction
+from django.db.models import Sum
+from django.db.models.functions import Length
 from django.utils import timezone
 
 from deliveries import composing, lanes, outbox, pull_queue
@@ -18,6 +20,7 @@ from events.models import MATERIAL, Event, Receipt
 from events.partitions import Partitioned
 from events.wakeup import DISPATCH, wake_on_commit
 from subscriptions import messages
+from subscriptions.flow import BATCH_EVENTS
 from subscriptions.messages import Message
 from subscriptions.models import Notice, Subscription, WrongState
 from subscriptions.signing import stamp
@@ -42,6 +45,7 @@ __all__ = [
 CANCEL_BATCH = 1000
 MAX_CANCELLED = 20_000  # at once: who asks waits for it
 MAX_COUNTED = 100_000
+MAX_SHOWN = 2_000_000  # bytes of a batch's bodies: a page that has more is of no use
 MEANINGS = {
     "pending": "It is waiting for its next attempt, or under way.",
     "delivered": "The receiver answered with 2xx, or with what the subscription counts as received.",
@@ -154,7 +158,10 @@ class Delivery(Partitioned):
         return MEANINGS[self.status]
 
     def message(self) -> Message:
-        """The bytes to send, their Content-Type and the headers of the shape: the same each time it is asked."""
+        """The bytes to send, their Content-Type and the headers of the shape: the same each time it is asked.
+
+        By itself, though it may have been sent in a batch.
+        """
         if self.kind != self.Kind.EVENT:
             return composing.of_notice(self, self.notice)
         return composing.of_event(self, self.event, self._content_type())
@@ -178,10 +185,33 @@ class Delivery(Partitioned):
         made_of = self.notice if self.event_id is None else self.event
         if self.is_secret or made_of is None:
             return None
-        message, last = self.message(), self.attempts.last()
+        together = self.sent_together()
+        if len(together) == 1:
+            message = self.message()
+        elif any(one.event is None for one in together):
+            return None
+        else:
+            message = composing.of_batch([(one, one.event, one._content_type()) for one in together])
+        last = self.attempts.last()
         if self.signing == "timestamped_body" and last is not None:
             return stamp(message.body, int(last.signed_at.timestamp())), message.content_type
         return message.body, message.content_type
+
+    def sent_together(self) -> "list[Delivery]":
+        """What went out in the same message, in its order. Itself alone, where it was no batch or is a very large one.
+
+        They stand side by side, from the first on; what else was made for the subscription meanwhile is passed over.
+        """
+        if self.batch is None:
+            return [self]
+        near = Delivery.objects.filter(subscription_id=self.subscription_id, pk__gte=self.batch).order_by("id")
+        rows = near.values_list("id", "event_id", "batch")[: 2 * BATCH_EVENTS]
+        mine = {pk: event for pk, event, batch in rows if batch == self.batch}
+        size = Event.objects.filter(pk__in=list(mine.values())).aggregate(size=Sum(Length("body")))["size"] or 0
+        if size > MAX_SHOWN or self.pk not in mine:
+            return [self]
+        found = Delivery.objects.filter(pk__in=list(mine), pk__range=(min(mine), max(mine)))
+        return list(found.select_related("event").order_by("id"))
 
     @property
     def is_secret(self) -> bool:

@@ -30,7 +30,7 @@ class DeliverySerializer(serializers.ModelSerializer):
         model = Delivery
         fields = (
             "id", "subscription", "event", "notice", "kind", "event_type", "message_id", "status", "reason",
-            "attempt_count", "last_status_code", "created_at", "next_attempt_at", "completed_at",
+            "attempt_count", "last_status_code", "batch", "created_at", "next_attempt_at", "completed_at",
         )  # fmt: skip
         read_only_fields = fields
 

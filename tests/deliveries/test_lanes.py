@@ -10,7 +10,7 @@ from django.db import connection
 from django.utils import timezone
 from standardwebhooks import Webhook
 
-from deliveries import lanes, lines
+from deliveries import lanes, lines, models
 from deliveries.dispatch import Dispatcher
 from deliveries.models import Attempt, Delivery, Lane, Outbox, Pace
 from deliveries.routing import route
@@ -285,6 +285,34 @@ def test_what_was_made_before_it_was_batched_goes_in_an_envelope(subscribe, even
         Lane.objects.update(events=500)
     deliver()
     assert [one["data"]["n"] for one in json.loads(receiver.posted[0].body)] == [0, 1]
+
+
+@pytest.mark.spec("T6")
+def test_each_of_a_batch_shows_the_message_that_was_sent(
+    subscribe, events, deliver, receiver, browser, cast, api, monkeypatch
+):
+    subscription, _ = subscribe(mode="batched", policy="post_once", shape="envelope")
+    receiver.answer = Answer(500)
+    events(3)
+    deliver()
+    let_time_pass()
+    deliver()
+    events(1, first=3)
+    (posted,) = receiver.posted
+    with system_scope():
+        first, *_, last = Delivery.objects.filter(batch__isnull=False).order_by("id")
+        assert first.batch == last.batch == first.pk
+        assert [one.shown_body()[0] for one in (first, last)] == [posted.body] * 2
+        assert len(last.sent_together()) == 3
+    shown = browser(cast.viewer).get(f"/deliveries/{last.pk}/").content.decode()
+    assert "The whole message, with 3 events" in shown
+    assert f'href="/deliveries/{first.pk}/"' in shown
+    answer = api().get(f"/api/v1/deliveries/{last.pk}/").json()
+    assert (answer["batch"], answer["body"]) == (str(first.pk), posted.body.decode())
+    monkeypatch.setattr(models, "MAX_SHOWN", 10)
+    with system_scope():
+        assert last.sent_together() == [last]
+        assert json.loads(last.shown_body()[0])["data"]["n"] == 2
 
 
 def test_a_batch_that_is_refused_for_good_has_failed_as_a_whole(subscribe, events, deliver, receiver):
