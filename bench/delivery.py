@@ -2,7 +2,7 @@
 
 The bare limit (`bench.bare_delivery`) and the portal's dispatcher work off equal backlogs in the same PostgreSQL and
 post to the same receiver process, in turns, so that a noisy machine disturbs both. What counts are the ratios.
-QUICK=1: only the first two figures. Batch mode is not measured.
+QUICK=1: only the first two figures.
 
 CHURN_SECONDS, SUSTAINED_SECONDS and ATTEMPTS make the long scenarios longer or shorter.
 """
@@ -153,6 +153,26 @@ class Theatre:
                 [*columns, tenant, tenant],
             )
 
+    def fill_in_line(self, subscription, events: int) -> None:
+        """The same for one that is sent batches: what waits in its line, which is due now."""
+        from subscriptions.flow import BATCH_EVENTS, BATCH_SECONDS
+
+        self.fill([subscription], events)
+        with self.connection.transaction():
+            self.connection.execute(
+                "UPDATE deliveries_outbox SET due_at = NULL WHERE subscription_id = %s", [subscription.pk]
+            )
+            self.connection.execute(
+                "INSERT INTO deliveries_lane AS lane (subscription_id, tenant_id, due_at, added, events, wait)"
+                " VALUES (%(pk)s, %(tenant)s, clock_timestamp(), %(count)s, %(most)s, %(wait)s)"
+                " ON CONFLICT (subscription_id) DO UPDATE"
+                " SET due_at = excluded.due_at, added = lane.added + excluded.added",
+                {
+                    "pk": subscription.pk, "tenant": subscription.tenant_id, "count": events,
+                    "most": BATCH_EVENTS, "wait": BATCH_SECONDS,
+                },
+            )  # fmt: skip
+
     def fill_bare(self, messages: int, receivers: int = 1) -> None:
         from tenants.ids import uuid7
 
@@ -220,9 +240,24 @@ def dispatching(theatre: Theatre, bare: Process, portal: Process) -> dict:
     if not QUICK:
         compared("an event told fifty times", BACKLOG // 50, 50, turns=3)
         compared("a hundred subscriptions", BACKLOG // 100, 100, turns=3)
+        batching(theatre, tenant, portal, rps)
         stored = attempts_stored(theatre, tenant, subscriptions[0], ATTEMPTS)
         compared(f"with {stored:,} attempts stored", BACKLOG, turns=3)
     return {"dispatch_ratio": round(ratio, 3), "dispatch_rps": round(rps)}
+
+
+def batching(theatre: Theatre, tenant, portal: Process, single_rps: float) -> None:
+    """Events a second to one subscription in batches of 500, beside one message for each."""
+    subscription = theatre.subscribe(tenant, mode="batched")
+    made = []
+    for _ in range(4):
+        theatre.fill_in_line(subscription, BACKLOG)
+        made.append(theatre.drained(portal, "deliveries_outbox", BACKLOG))
+    rps = median(made[1:], "rps")  # the first is to warm
+    say(
+        f"{'in batches of 500':32} portal {rps:7.0f} events/s, {rps / single_rps:.1f} times one by one"
+        f"   processor time of one event {median(made[1:], 'µs'):.0f} µs"
+    )
 
 
 def attempts_stored(theatre: Theatre, tenant, subscription, count: int) -> int:
