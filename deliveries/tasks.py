@@ -26,7 +26,8 @@ from tenants.scope import system_scope
 ROUTE_SECONDS = 5.0  # a route task gives way after this long, so that others get their turn
 REPLAY_SECONDS = 2.0  # so does a replay
 DECIDE_SECONDS = 0.5  # and filters, which are nobody's haste
-QUEUES = ("events_inbox", "deliveries_outbox")  # which all events and all deliveries pass through
+# Which all events, all deliveries and all wake-ups pass through; the last is there where PostgreSQL is the broker.
+QUEUES = ("events_inbox", "deliveries_outbox", f"pgmq.q_{settings.CELERY_TASK_DEFAULT_QUEUE}")
 STOP_SECONDS = TIMEOUT + 2  # what is under way may still be answered
 
 logger = logging.getLogger(__name__)

@@ -31,7 +31,7 @@ _COMPACT = """
         LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE;
         SELECT array_agg(kept) INTO alive FROM {table} AS kept;
         TRUNCATE {table};
-        INSERT INTO {table} SELECT * FROM unnest(alive);
+        INSERT INTO {table} OVERRIDING SYSTEM VALUE SELECT * FROM unnest(alive);
     END $$
 """
 
@@ -39,14 +39,15 @@ _COMPACT = """
 def compact(table: str) -> bool:
     """Rewrite a queue table where it is large and next to empty. Returns whether that was done.
 
-    In a transaction of its own. Nothing may refer to the table by a foreign key.
+    `table` may be in a schema, and need not be there. In a transaction of its own. Nothing may refer to it by a foreign
+    key.
     """
-    name = sql.Identifier(table)
+    name = sql.Identifier(*table.split("."))
     try:
         with system_scope(), connection.cursor() as cursor:  # every tenant's rows: what is not seen here is lost
-            cursor.execute("SELECT pg_relation_size(%s::regclass)", [table])
+            cursor.execute("SELECT pg_relation_size(to_regclass(%s))", [table])
             size = cursor.fetchone()[0]
-            if size < SMALL:
+            if size is None or size < SMALL:
                 return False
             most = min(MOST, size // SPARSE)
             alive = sql.SQL("SELECT count(*) FROM (SELECT FROM {} LIMIT %s) AS alive").format(name)

@@ -168,8 +168,30 @@ def test_each_row_is_ended_once_by_workers_that_are_at_it_meanwhile(wait, monkey
     assert rows() == []
 
 
+def test_a_brokers_queue_keeps_its_numbers_and_may_be_away(wait, small):
+    """As pgmq makes them: in a schema, numbered by the table itself."""
+    assert not compact("elsewhere.q_wakeups")
+    with connection.cursor() as cursor, open_transaction():
+        cursor.execute("CREATE SCHEMA elsewhere")
+        try:
+            cursor.execute(
+                "CREATE TABLE elsewhere.q_wakeups (id bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY, said text)"
+            )
+            put = "INSERT INTO elsewhere.q_wakeups (said) SELECT repeat('x', 100) FROM generate_series(1, %s)"
+            cursor.execute(put, [3000])
+            cursor.execute("DELETE FROM elsewhere.q_wakeups WHERE id < 2990")
+            assert compact("elsewhere.q_wakeups")
+            cursor.execute(put, [1])
+            cursor.execute(
+                "SELECT min(id), max(id), count(*), pg_relation_size('elsewhere.q_wakeups') FROM elsewhere.q_wakeups"
+            )
+            assert cursor.fetchone() == (2990, 3001, 12, 8192)
+        finally:
+            cursor.execute("DROP SCHEMA elsewhere CASCADE")
+
+
 @pytest.mark.parametrize("table", QUEUES)
 def test_nothing_refers_to_a_queue_that_is_cut_off(table):
     with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM pg_constraint WHERE confrelid = %s::regclass", [table])
+        cursor.execute("SELECT count(*) FROM pg_constraint WHERE confrelid = to_regclass(%s)", [table])
         assert cursor.fetchone() == (0,)
