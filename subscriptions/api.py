@@ -15,18 +15,15 @@ from subscriptions.choice_serializers import ChoiceTrialSerializer, TryChoiceSer
 from subscriptions.evaluator import OutOfOrder
 from subscriptions.models import SigningSecret, Subscription, TooManyConfirmations, WrongState
 from subscriptions.serializers import (
-    HIDDEN,
-    DisableSerializer,
     NoticeSentSerializer,
     RevealedSubscriptionSerializer,
     RotatedSerializer,
-    RotateSerializer,
     SubscriptionSerializer,
-    SubscriptionWriteSerializer,
     told,
 )
 from subscriptions.trying import Busy, try_choice
 from subscriptions.verify_api import VerifiesSignatures
+from subscriptions.write_serializers import HIDDEN, DisableSerializer, RotateSerializer, SubscriptionWriteSerializer
 from tenants.openapi import TOO_MANY
 from tenants.permissions import Permission
 from tenants.problems import Conflict
