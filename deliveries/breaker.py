@@ -2,14 +2,15 @@
 
 `subscriptions.failing` has the rules; here they are asked, and what they say is written.
 
-- `park`, after a claim: what may not be sent now is put off without having used up an attempt. Whether there is
-  anything to ask is known from the row that came along with the delivery, so a receiver that is well costs nothing.
+- `parking`, after a claim, in one statement: what may not be sent now is put off without having used up an attempt.
+  Whether there is anything to ask is known from the row that came along with the delivery, so a receiver that is well
+  costs nothing.
 - `record`, with the results and in their transaction: failures and successes, in the order in which they came. One
   look at the rows of the batch's subscriptions; nothing is written for who is well.
 - `try_now`: a person asks.
 
 The state is in PostgreSQL and on its clock, so it holds across processes. Rows are locked in the order of their keys,
-after the outbox's and before the subscription's.
+before the subscription's.
 
 Tests, confirmation links and challenges are never parked: people wait for them, and they are few. A test counts like an
 event, links and challenges do not: nothing can be said to fail that has not been agreed to. Nor does what could not be

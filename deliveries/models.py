@@ -7,6 +7,7 @@ from django.db import models, transaction
 from django.db.models import Sum
 from django.db.models.functions import Length
 from django.utils import timezone
+from django.utils.functional import cached_property
 
 from deliveries import composing, lanes, outbox, pull_queue
 from deliveries.heartbeats import Heartbeat
@@ -185,7 +186,7 @@ class Delivery(Partitioned):
         made_of = self.notice if self.event_id is None else self.event
         if self.is_secret or made_of is None:
             return None
-        together = self.sent_together()
+        together = self.sent_together
         if len(together) == 1:
             message = self.message()
         elif any(one.event is None for one in together):
@@ -197,6 +198,7 @@ class Delivery(Partitioned):
             return stamp(message.body, int(last.signed_at.timestamp())), message.content_type
         return message.body, message.content_type
 
+    @cached_property
     def sent_together(self) -> "list[Delivery]":
         """What went out in the same message, in its order. Itself alone, where it was no batch or is a very large one.
 

@@ -116,7 +116,7 @@ def delivery(request: HttpRequest, pk) -> HttpResponse:
         "kind": STATUS_KIND[found.status],
         **_timeline(found),
         "sent": found.shown_body(),
-        "together": len(found.sent_together()),
+        "together": len(found.sent_together),
         "others": _others(found),
         "nav": "deliveries",
     }

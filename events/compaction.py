@@ -60,5 +60,5 @@ def compact(table: str) -> bool:
         if isinstance(error.__cause__, psycopg.errors.LockNotAvailable | psycopg.errors.DeadlockDetected):
             return False  # somebody is at it for longer: the next time
         raise
-    logger.info("%s had %.1f MB of dead rows, which an open transaction keeps from being vacuumed.", table, size / 1e6)
+    logger.info("%s was cut off: it had %.1f MB, next to all of it dead rows.", table, size / 1e6)
     return True

@@ -24,8 +24,7 @@ KNOWN: dict[str, Collection[str]] = {
 
 def unreadable(subscription: Subscription) -> list[tuple[str, str]]:
     """Fields with their senseless values, as people call them; empty for one that is sound."""
-    found = [(name, getattr(subscription, name)) for name, values in KNOWN.items()]
-    wrong = [(name, value) for name, value in found if value not in KNOWN[name]]
+    wrong = [(name, value) for name, known in KNOWN.items() if (value := getattr(subscription, name)) not in known]
     if not isinstance(subscription.signing_options, dict):
         wrong.append(("signing_options", str(subscription.signing_options)))
     return [(name.replace("_", " "), value) for name, value in wrong]
