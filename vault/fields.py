@@ -101,3 +101,8 @@ class _SealedAttribute:
 
 def sealed_fields(model: type[models.Model]) -> list[Sealed]:
     return [field for field in model._meta.concrete_fields if isinstance(field, Sealed)]
+
+
+def as_stored(instance: models.Model, name: str) -> bytes:
+    """What a sealed field writes to the database: an UPDATE of a queryset does not seal."""
+    return instance._meta.get_field(name).value_from_object(instance)

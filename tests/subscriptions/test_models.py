@@ -7,13 +7,13 @@ import pytest
 
 from subscriptions import verification
 from subscriptions.models import (
-    MAX_LIVE_SECRETS,
     Notice,
     SigningSecret,
     Subscription,
     TooManyConfirmations,
     WrongState,
 )
+from subscriptions.signing_secrets import MAX_LIVE_SECRETS
 from tests.subscriptions.conftest import URL, token_of
 
 pytestmark = pytest.mark.usefixtures("in_tenant")
