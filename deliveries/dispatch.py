@@ -18,10 +18,11 @@ import contextlib
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 import uvloop
@@ -62,6 +63,8 @@ UNREADABLE_SECONDS = 30.0
 USER_AGENT = "Portcullis"
 MANY = 10_000
 
+Step = Callable[[Line | Here], Coroutine[None, None, None]]
+
 logger = logging.getLogger(__name__)
 
 
@@ -85,6 +88,7 @@ class Dispatcher:
         self._gate: Line | None = None
         self._gate_turn = asyncio.Lock()
         self._at_the_gate: set[asyncio.Task[None]] = set()
+        self._asked_about: Counter[UUID] = Counter()  # the subscriptions there
         self._done: deque[Sending] = deque()
         self._used: dict[UUID, float] = {}
         self._client: Client | None = None
@@ -176,7 +180,7 @@ class Dispatcher:
             return False
         self._news.clear()
         room, others = self._places.offer()
-        claimed = await self._claim(line, room, others)
+        claimed = await self._claim(line, room, others.and_these(self._asked_about))
         if claimed < room or room <= 0:
             await self._news.wait()
         return True
@@ -321,14 +325,36 @@ class Dispatcher:
         """
         for sending in waiting:
             self._places.take(*_share(sending))
-        if self._gate is None:
-            await self._admit(line, waiting)
-        else:
-            task = self._loop.create_task(self._admit(self._gate, waiting))
-            self._at_the_gate.add(task)
-            task.add_done_callback(self._at_the_gate.discard)
+        await self._at_gate(line, [one.claim.subscription_id for one in waiting], partial(self._admit, waiting))
 
-    async def _admit(self, line: Line | Here, waiting: Sequence[Sending]) -> None:
+    async def _at_gate(self, line: Line | Here, subscriptions: Sequence[UUID], step: Step) -> None:
+        """Ask something about these. Nothing of them is claimed meanwhile: it would only come to stand behind."""
+        if self._gate is None:
+            await step(line)
+            return
+        self._asked_about.update(subscriptions)
+        task = self._loop.create_task(step(self._gate))
+        self._at_the_gate.add(task)
+        task.add_done_callback(partial(self._has_been_asked, subscriptions))
+
+    def _has_been_asked(self, subscriptions: Sequence[UUID], task: "asyncio.Task[None]") -> None:
+        self._at_the_gate.discard(task)
+        self._asked_about -= Counter(subscriptions)
+        self._news.set()
+
+    async def _clear(self, subscription_id: UUID, line: Line | Here) -> None:
+        """Put off what is due to a receiver that is spared from now on, or all of it would have to be claimed first."""
+        more = True
+        try:
+            while more:
+                async with self._gate_turn:
+                    more = await line.run(breaker.clearing(subscription_id))
+        except lines.LOST as error:
+            logger.warning("The dispatcher lost the database (%s); what is due is put off when it is claimed.", error)
+        except Exception:
+            logger.exception("What is due to subscription %s cannot be put off at once.", subscription_id)
+
+    async def _admit(self, waiting: Sequence[Sending], line: Line | Here) -> None:
         now, kept, first = waiting[0].signed_at, [], None
         try:
             async with self._gate_turn:
@@ -341,8 +367,8 @@ class Dispatcher:
         except Exception:
             if len(waiting) > 1:
                 middle = len(waiting) // 2
-                await self._admit(line, waiting[:middle])
-                await self._admit(line, waiting[middle:])
+                await self._admit(waiting[:middle], line)
+                await self._admit(waiting[middle:], line)
                 return
             logger.exception("Whether delivery %s may leave cannot be said.", waiting[0].delivery.pk)
         for sending in waiting:
@@ -351,7 +377,6 @@ class Dispatcher:
             self._begin(sending)
         if first is not None:
             self._look_again(now, first)
-        self._news.set()
 
     def _begin(self, sending: Sending) -> None:
         try:
@@ -396,9 +421,10 @@ class Dispatcher:
         """One that cannot be written does not take the others along. All of them have consequences, or none."""
         if not batch:
             return
+        spared: set[UUID] = set()
         try:
             if batch[0].has_consequences:
-                await line.call(results.record, batch)
+                spared = await line.call(results.record, batch)
             else:
                 await line.run(results.recording(batch))
         except lines.LOST:
@@ -413,6 +439,8 @@ class Dispatcher:
         for one in batch:
             one.sending.is_written = True  # or never will be
             self._places.free(*_share(one.sending))
+        for subscription_id in spared:
+            await self._at_gate(line, [subscription_id], partial(self._clear, subscription_id))
 
     def _to_note(self, batch: Sequence[Sending]) -> list[UUID]:
         """The subscriptions whose use has not been noted lately."""

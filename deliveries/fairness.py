@@ -6,7 +6,7 @@ configured, and a tenant alone has what it needs. All together may hold so many 
 """
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 PLACES = 768
@@ -21,6 +21,10 @@ class Others(NamedTuple):
 
     tenants: Sequence[Any] = ()
     subscriptions: Sequence[Any] = ()
+
+    def and_these(self, subscriptions: Iterable[Any]) -> "Others":
+        """These left out as well."""
+        return self._replace(subscriptions=[*self.subscriptions, *subscriptions])
 
 
 EVERYBODY = Others()

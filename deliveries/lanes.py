@@ -56,7 +56,7 @@ _CLAIM = """
         ORDER BY due_at LIMIT $1 FOR UPDATE SKIP LOCKED
     )
     UPDATE deliveries_lane AS lane SET lease_token = $2, due_at = clock_timestamp() + make_interval(secs => $3)
-    FROM due WHERE lane.subscription_id = due.subscription_id
+    WHERE lane.subscription_id = ANY(ARRAY(SELECT subscription_id FROM due))
     RETURNING lane.subscription_id, lane.tenant_id, lane.added, lane.events
 """
 # Those that were tried are a message that has its number already: nobody joins it.
@@ -73,7 +73,7 @@ _HEADS = """
             AND (mine.attempt > 0 OR mine.first_attempt = 0)
     )
     UPDATE deliveries_outbox AS outbox SET lease_token = $2, attempt = least(outbox.attempt::int + 1, 32767)
-    FROM head WHERE outbox.delivery_id = head.delivery_id
+    WHERE outbox.delivery_id = ANY(ARRAY(SELECT delivery_id FROM head))
     RETURNING outbox.delivery_id, outbox.attempt, outbox.tenant_id, outbox.subscription_id
 """
 _LEAVE = """
@@ -81,7 +81,7 @@ _LEAVE = """
         WHEN ours.wait >= 0 THEN clock_timestamp() + make_interval(secs => ours.wait)
         WHEN ours.more = 1 OR lane.added <> ours.added::bigint THEN clock_timestamp() END
     FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::float8[]) AS ours (id, token, added, more, wait)
-    WHERE lane.subscription_id = ours.id AND lane.lease_token = ours.token
+    WHERE lane.subscription_id = ANY(ARRAY[ours.id]) AND lane.lease_token = ours.token
 """
 
 
@@ -150,11 +150,11 @@ _FOLLOW = """
         SELECT * FROM unnest($1::uuid[]) AS row (delivery_id)
     ), ended AS (
         DELETE FROM deliveries_outbox AS outbox USING row
-        WHERE $3::float8 < 0 AND outbox.delivery_id = row.delivery_id AND outbox.lease_token = $2
+        WHERE $3::float8 < 0 AND outbox.delivery_id = ANY(ARRAY[row.delivery_id]) AND outbox.lease_token = $2
         RETURNING row.delivery_id
     ), stayed AS (
         UPDATE deliveries_outbox AS outbox SET lease_token = NULL FROM row
-        WHERE $3::float8 >= 0 AND outbox.delivery_id = row.delivery_id AND outbox.lease_token = $2
+        WHERE $3::float8 >= 0 AND outbox.delivery_id = ANY(ARRAY[row.delivery_id]) AND outbox.lease_token = $2
         RETURNING row.delivery_id
     ), ours AS (
         SELECT * FROM ended UNION ALL SELECT * FROM stayed

@@ -26,7 +26,9 @@ Statement = tuple[str, Sequence[object]]
 Rows = list[tuple[Any, ...]]
 Steps = Generator[Statement, Rows, Result]
 
-# All statements look rows up by an index, and their plans are made once: perhaps while the tables were empty.
+# All statements look rows up by an index, and their plans are made once: perhaps while the tables were empty. Then it
+# costs nothing to walk over all of an index, in the order of its keys, and to compare; and a burst finds that plan. So
+# a row of a queue is found with `key = ANY(ARRAY[…])`, which cannot be joined in order: no plan but a lookup is left.
 _BY_INDEX = (
     "SELECT set_config(name, value, false) FROM (VALUES ('plan_cache_mode', 'force_generic_plan'),"
     " ('enable_seqscan', 'off'), ('enable_bitmapscan', 'off'), ('enable_hashjoin', 'off'), ('enable_mergejoin', 'off'),"

@@ -63,7 +63,7 @@ _DUE = "due_at <= statement_timestamp() AND tenant_id <> ALL($4) AND subscriptio
 _LEASE = """
     UPDATE deliveries_outbox AS outbox SET lease_token = $2, due_at = clock_timestamp() + make_interval(secs => $3),
         attempt = least(attempt::int + 1, 32767)
-    FROM due WHERE outbox.delivery_id = due.delivery_id
+    WHERE outbox.delivery_id = ANY(ARRAY(SELECT delivery_id FROM due))
     RETURNING outbox.delivery_id, outbox.attempt, outbox.tenant_id, outbox.subscription_id
 """
 _CLAIM = f"""

@@ -37,7 +37,8 @@ _RECORD = """
                 total_ms, address, delay, status, reason, dns_ms, tls_ms, first_byte_ms, request_size)
     ), ended AS (
         DELETE FROM deliveries_outbox AS outbox USING row
-        WHERE row.delay IS NULL AND outbox.delivery_id = row.delivery_id AND outbox.lease_token = row.token
+        WHERE row.delay IS NULL AND outbox.delivery_id = ANY(ARRAY[row.delivery_id])
+            AND outbox.lease_token = row.token
         RETURNING row.delivery_id, row.status, row.reason, row.number, row.status_code, NULL::timestamptz AS due_at,
             clock_timestamp() AS ended_at
     ), put_off AS (
@@ -45,7 +46,8 @@ _RECORD = """
         SET due_at = CASE WHEN outbox.due_at IS NOT NULL THEN clock_timestamp() + make_interval(secs => row.delay) END,
             lease_token = NULL
         FROM row
-        WHERE row.delay IS NOT NULL AND outbox.delivery_id = row.delivery_id AND outbox.lease_token = row.token
+        WHERE row.delay IS NOT NULL AND outbox.delivery_id = ANY(ARRAY[row.delivery_id])
+            AND outbox.lease_token = row.token
         RETURNING row.delivery_id, row.status, row.reason, row.number, row.status_code,
             clock_timestamp() + make_interval(secs => row.delay), NULL::timestamptz
     ), ours AS MATERIALIZED (
@@ -114,19 +116,23 @@ def decide(sending: Sending) -> Decided:
     return Decided(sending, decision)
 
 
-def record(batch: Sequence[Decided]) -> None:
-    """Write what came of a batch and its consequences: one transaction."""
+def record(batch: Sequence[Decided]) -> set[UUID]:
+    """Write what came of a batch and its consequences: one transaction.
+
+    Returns the subscriptions whose receivers are spared from now on.
+    """
     with system_scope():
         ours = lines.run(recording(batch))
         mine = [one for one in batch if one.sending.delivery.pk in ours]
         for one in batch:
             _leave_the_line(one, is_ours=one.sending.delivery.pk in ours)
         challenges.settle(mine)
-        breaker.record(mine)
+        spared = breaker.record(mine)
         for sending, decision in mine:
             if decision.kind == "disable":
                 # A copy: it is refreshed, and if this transaction fails the next try must find it as it was loaded.
                 copy(sending.subscription).disable_by_answer(decision.reason)
+    return spared
 
 
 def _leave_the_line(decided: Decided, *, is_ours: bool) -> None:

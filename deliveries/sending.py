@@ -61,7 +61,7 @@ _CANCEL = """
         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[]) AS row (delivery_id, token, reason)
     ), ours AS (
         DELETE FROM deliveries_outbox AS outbox USING row
-        WHERE outbox.delivery_id = row.delivery_id AND outbox.lease_token = row.token
+        WHERE outbox.delivery_id = ANY(ARRAY[row.delivery_id]) AND outbox.lease_token = row.token
         RETURNING row.delivery_id, row.reason
     )
     UPDATE deliveries_delivery AS delivery

@@ -1,15 +1,18 @@
 """A receiver that is down is left alone, tried again by one delivery, and gets its backlog back bit by bit."""
 
 import threading
+import time
 import uuid
 from datetime import timedelta
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from deliveries import breaker, outbox
+from deliveries import breaker, lines, outbox
+from deliveries.dispatch import Dispatcher
+from deliveries.fairness import Places
 from deliveries.models import Attempt, Delivery, Outbox
 from deliveries.results import decide, record
 from deliveries.routing import route
@@ -277,6 +280,123 @@ def test_a_receiver_that_is_well_costs_one_look_a_batch(subscribe, happen):
     about = [query["sql"] for query in [*reading, *writing] if "subscriptions_failing" in query["sql"]]
     assert not [sql for sql in about if sql.startswith(("UPDATE", "INSERT", "DELETE"))]
     assert not [one for one in map(decide, sendings) if one.has_consequences]
+
+
+# ── What is due when it opens ────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def opening(subscribe, happen):
+    """opening(3) → a subscription whose breaker has just opened while three more deliveries were due to it."""
+
+    def make(more):
+        subscription, _ = subscribe(policy="exponential")
+        for _ in range(OPENS_AFTER + more):
+            happen()
+        route()
+        with system_scope():
+            sendings = begun(outbox.claim(OPENS_AFTER))
+        for sending in sendings:
+            sending.outcome = Outcome(status=503)
+        assert record([decide(one) for one in sendings]) == {subscription.pk}
+        return subscription
+
+    return make
+
+
+def due_now() -> list[Outbox]:
+    return [one for one in waiting() if one.due_at <= timezone.now()]
+
+
+def test_all_of_it_is_put_off_without_having_been_claimed(opening):
+    subscription = opening(7)
+    assert len(due_now()) == 7
+    assert lines.run(breaker.clearing(subscription.pk)) is False
+    assert due_now() == []
+    never_sent = [one for one in waiting() if one.attempt == 0]
+    until = row().open_until
+    assert [one.due_at for one in never_sent] == [until + number * SECOND / 100 for number in range(7)]
+    assert row().line_end == never_sent[-1].due_at
+    with system_scope():
+        said = dict(Delivery.objects.values_list("pk", "next_attempt_at"))
+    assert all(said[one.delivery_id] == one.due_at for one in never_sent)
+
+
+def test_it_is_put_off_bit_by_bit(opening, monkeypatch):
+    monkeypatch.setattr(breaker, "CLEARED_AT_ONCE", 3)
+    subscription = opening(7)
+    assert [lines.run(breaker.clearing(subscription.pk)) for _ in range(3)] == [True, True, False]
+    assert len({one.due_at for one in waiting() if one.attempt == 0}) == 7
+
+
+def test_a_test_is_not_put_off(opening):
+    subscription = opening(2)
+    with tenant_scope(subscription.tenant_id):
+        subscription.send_test()
+    route()
+    lines.run(breaker.clearing(subscription.pk))
+    (left,) = due_now()
+    with system_scope():
+        assert Delivery.objects.get(pk=left.delivery_id).kind == Delivery.Kind.TEST
+
+
+def test_nor_is_what_somebody_has_claimed(opening):
+    subscription = opening(4)
+    with system_scope():
+        (claim,) = outbox.claim(1)
+    lines.run(breaker.clearing(subscription.pk))
+    with system_scope():
+        assert Outbox.objects.get(pk=claim.delivery_id).lease_token == claim.token
+
+
+def test_nor_what_is_due_to_a_receiver_that_is_well_again_or_another_one(opening):
+    subscription = opening(4)
+    with tenant_scope(subscription.tenant_id):
+        subscription.disable("Not now.")
+        subscription.enable()
+    lines.run(breaker.clearing(subscription.pk))
+    assert len(due_now()) == 4
+    with system_scope():
+        Failing.objects.all().delete()
+    lines.run(breaker.clearing(subscription.pk))
+    assert len(due_now()) == 4
+
+
+def test_a_dispatcher_does_not_claim_all_that_waits_for_a_receiver_that_is_down(subscribe, happen, opened, receiver):
+    receiver.answer = Answer(503)
+    subscribe(policy="exponential")
+    for _ in range(60):
+        happen()
+    route()
+    dispatcher = Dispatcher(places=Places(places=20, batch=5))
+    made = dispatcher.drain()
+    dispatcher.close()
+    assert made < 20
+    assert due_now() == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_while_it_is_asked_about_a_receiver_nothing_more_of_it_is_claimed(down, subscribe, happen, receiver):
+    """Somebody holds its row, so that the question takes long."""
+    receiver.answer = Answer(204)
+    for _ in range(40):
+        happen()
+    route()
+    make_due()
+    dispatcher = Dispatcher(places=Places(places=60, batch=4))
+    with transaction.atomic(), system_scope():
+        Failing.objects.select_for_update().get()
+        dispatcher.wake()
+        deadline = time.monotonic() + 5
+        while not (asked := [one for one in waiting() if one.lease_token]) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        for _ in range(10):
+            dispatcher.wake()
+            time.sleep(0.02)
+        assert 0 < len(asked) <= 4
+        assert len([one for one in waiting() if one.lease_token]) == len(asked)
+    dispatcher.stop(10)
+    dispatcher.close()
 
 
 # ── A person asks ────────────────────────────────────────────────────────────────────────────────────────────────────
