@@ -40,6 +40,7 @@ from deliveries.sending import (
     Sending,
     admit,
     admit_head,
+    apart,
     cancelling,
     is_only_spared,
     may_have_to_wait,
@@ -310,12 +311,9 @@ class Dispatcher:
             await self._read(line, claims[:middle])
             await self._read(line, claims[middle:])
         else:
-            waiting = []
-            for sending in sendings:
-                if may_have_to_wait(sending):
-                    waiting.append(sending)
-                else:
-                    self._begin(sending)
+            ready, waiting = apart(sendings)
+            for sending in ready:
+                self._begin(sending)
             if waiting:
                 await self._let_in(line, waiting)
 

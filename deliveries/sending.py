@@ -238,6 +238,19 @@ def may_have_to_wait(sending: Sending) -> bool:
     return breaker.may_be_parked(sending) or challenges.may_be_held(sending) or pacing.is_limited(sending)
 
 
+def apart(sendings: Iterable[Sending]) -> tuple[list[Sending], list[Sending]]:
+    """Those that may leave at once, and those that may have to wait: one look for each subscription of a batch."""
+    known: dict[tuple[UUID, str], bool] = {}
+    ready: list[Sending] = []
+    waiting: list[Sending] = []
+    for sending in sendings:
+        key = sending.claim.subscription_id, sending.delivery.kind
+        if key not in known:
+            known[key] = may_have_to_wait(sending)
+        (waiting if known[key] else ready).append(sending)
+    return ready, waiting
+
+
 def is_only_spared(sending: Sending) -> bool:
     """Whether `breaker.parking` alone has to be asked, which needs no models."""
     return not (challenges.may_be_held(sending) or pacing.is_limited(sending))

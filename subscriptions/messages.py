@@ -270,7 +270,7 @@ def rfc3339(moment: datetime) -> str:
     """UTC with microseconds and a Z; raises ValueError for a time without a zone."""
     if moment.tzinfo is None:
         raise ValueError("The time has no time zone.")
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def _is_json(text: str) -> bool:

@@ -9,6 +9,7 @@ All share one xdist group, so one worker starts one portal. Scopes end with this
 would make Django refuse the database to the tests that come after.
 """
 
+import contextlib
 import os
 import re
 import time
@@ -17,6 +18,7 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TypeVar
 
+import psutil
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
@@ -37,7 +39,8 @@ FLAGS = [
 ]
 # Chromium writes a line for every answer of 400 and more. Those of the portal are judged by their status below.
 ANSWERED = re.compile(r"Failed to load resource: the server responded with a status of 4\d\d")
-expect.set_options(timeout=15_000)
+PATIENCE = 30_000  # ms: Playwright's own, for a machine that stalls
+expect.set_options(timeout=PATIENCE)
 
 
 def pytest_collection_modifyitems(items):
@@ -45,6 +48,29 @@ def pytest_collection_modifyitems(items):
         if "tests/browser/" in item.nodeid:
             item.add_marker(pytest.mark.browser)
             item.add_marker(pytest.mark.xdist_group("browser"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A page that did not come may be the portal's fault or the machine's: what can be known of both is shown."""
+    report = yield
+    running = getattr(item, "funcargs", {}).get("portal")
+    if report.failed and running is not None:
+        report.sections.append(("The portal said last", running.log()[-3000:]))
+        report.sections.append(
+            ("Load of the machine, and the portal's processes", f"{os.getloadavg()}\n{_state(running)}")
+        )
+    return report
+
+
+def _state(portal: Portal) -> str:
+    lines = []
+    for process in portal.processes():
+        with contextlib.suppress(psutil.Error):
+            lines.append(
+                f"{process.pid} {process.status()} {process.cpu_times()[:2]} {' '.join(process.cmdline())[:100]}"
+            )
+    return "\n".join(lines)
 
 
 @dataclass
@@ -183,7 +209,7 @@ def session(chromium, portal, signed_in_state) -> Iterator[Callable[..., Browser
         known = signed_in_state.get(person.email) if person else None
         options = {"viewport": {"width": 1280, "height": 800}, **options}
         context = chromium.new_context(base_url=portal.url, storage_state=known, **options)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(PATIENCE)
         context.on("page", watch.over)
         contexts.append(context)
         if person and known is None:
