@@ -129,13 +129,13 @@ class Bare:
                 self.room.clear()
                 await self.room.wait()
                 continue
+            self.woken.clear()  # before it looks: what comes while it does is a reason to look again
             await cursor.execute(CLAIM, [room, UUID(bytes=uuid7().bytes)], prepare=True, binary=True)
             claimed = await cursor.fetchall()
             self.in_flight += len(claimed)
             for row in claimed:
                 asyncio.ensure_future(self.send(*row))
             if not claimed:
-                self.woken.clear()
                 await self.woken.wait()
 
     async def send(self, delivery: UUID, attempt: int, message: UUID, body: bytes) -> None:

@@ -34,6 +34,8 @@ _BY_INDEX = (
     " ('enable_seqscan', 'off'), ('enable_bitmapscan', 'off'), ('enable_hashjoin', 'off'), ('enable_mergejoin', 'off'),"
     " ('jit', 'off')) AS setting (name, value)"
 )
+# The same where each execution has a plan of its own. It holds until the transaction ends.
+_BY_INDEX_HERE = "SET LOCAL enable_seqscan = off"
 _NOT_DURABLE = "SELECT set_config('synchronous_commit', 'off', false)"
 
 
@@ -41,6 +43,7 @@ def run(steps: Steps[Result]) -> Result:
     """Run the steps in one transaction that sees every tenant's rows. Raises `django.db.Error`."""
     with system_scope(), connection.wrap_database_errors, psycopg.RawCursor(connection.connection) as cursor:
         teach(cursor.adapters)
+        cursor.execute(_BY_INDEX_HERE)
         rows: Rows | None = None
         while True:
             try:

@@ -25,14 +25,14 @@ STATEMENTS = {
 }
 
 
-@pytest.fixture
-def line():
-    """A connection that is set up as a dispatcher's."""
+@pytest.fixture(params=[lines._BY_INDEX, lines._BY_INDEX_HERE], ids=["a line", "Django's connection"])
+def line(request):
+    """A connection that is set up as a dispatcher's, or a transaction as `lines.run` has it."""
     given = connection.get_connection_params()
     wanted = {key: given[key] for key in ("dbname", "user", "password", "host", "port") if key in given}
     with closing(psycopg.connect(**wanted, autocommit=True)) as made:
         made.execute("SELECT set_config('app.tenant', '*', false)")
-        made.execute(lines._BY_INDEX)
+        made.execute(request.param.replace("SET LOCAL", "SET"))
         yield made
 
 
@@ -71,7 +71,8 @@ def cut_off(line):
 
 def walked_over(node: dict, is_joined: bool = False) -> Iterator[str]:
     """Scans of queues that are one side of a join and do not enter an index by a key."""
-    if node.get("Relation Name") in QUEUES and "Scan" in node["Node Type"] and is_joined and "Index Cond" not in node:
+    is_of_queue = node.get("Relation Name") in QUEUES and "Scan" in node["Node Type"]
+    if is_of_queue and is_joined and not {"Index Cond", "Recheck Cond"} & node.keys():
         yield f"{node['Node Type']} of {node['Relation Name']}"
     for child in node.get("Plans", []):
         is_apart = child["Parent Relationship"] in ("InitPlan", "SubPlan")
