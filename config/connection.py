@@ -14,7 +14,9 @@ The bounds:
 
 - The headers of the first request have to be there within `keepalive` seconds, as those of all that follow have.
   gunicorn waits for the first for ever, and each connection that waits costs an open file and some 15 KB.
-- A body comes in at most MAX_PIECES pieces: a megabyte in chunks of one byte would be seconds of parsing.
+- A body comes in at most MAX_PIECES pieces, and in fewer if they are tiny: a megabyte in chunks of one byte would be
+  seconds of parsing. Each line of a post of thousands may be a chunk of its own.
+- A head has at most MAX_HEAD bytes: gunicorn bounds each field and their number, which is 800 KB in all.
 - A Content-Length of more digits than Python reads is a bad request rather than an error in the log.
 
 What is left to a proxy in front stands in docs/deploy/nginx.md.
@@ -24,6 +26,9 @@ from gunicorn.asgi import protocol
 from gunicorn.asgi.parser import ParseError
 
 MAX_PIECES = 10_000
+FREE_PIECES = 2_000  # of any size; and then one more for each PIECE bytes that came
+PIECE = 100
+MAX_HEAD = 65_536  # twice of what nginx takes
 MAX_HEADS = 512  # of answers, kept ready
 
 
@@ -38,6 +43,7 @@ class Connection(protocol.ASGIProtocol):
         self._asked = None  # of a request that may take the short way, until its body is there
         self._is_under_way = False
         self._answered_at = 0.0
+        self._heads = self._head_bytes = 0
 
     def connection_made(self, transport):
         super().connection_made(transport)
@@ -45,16 +51,23 @@ class Connection(protocol.ASGIProtocol):
         self._arm_keepalive_timer()
 
     def data_received(self, data):
+        was_in_head, heads = self._current_request is None, self._heads
         try:
             super().data_received(data)
         except ValueError:
             self._send_error_response(400, "Bad Request")
             self._close_transport()
+        if was_in_head and self._current_request is None and self._heads == heads and not self._closed:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD:
+                self._send_error_response(431, "Request Header Fields Too Large")
+                self._close_transport()
         if self._asked is not None:
             self._go_on()
 
     def _on_headers_complete(self):
-        self._pieces = 0
+        self._pieces = self._bytes = self._head_bytes = 0
+        self._heads += 1
         if self._door is None or not self._awaiting_request or self._is_under_way:
             return super()._on_headers_complete()
         ready, self._request_ready = self._request_ready, None  # gunicorn's loop sleeps on
@@ -72,7 +85,8 @@ class Connection(protocol.ASGIProtocol):
 
     def _on_body(self, chunk):
         self._pieces += 1
-        if self._pieces > MAX_PIECES:
+        self._bytes += len(chunk)
+        if self._pieces > min(MAX_PIECES, FREE_PIECES + self._bytes // PIECE):
             raise ParseError("The body is in too many pieces.")
         super()._on_body(chunk)
 
