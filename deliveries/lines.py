@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 
 import psycopg
 from django.db import close_old_connections, connection
-from django.db.utils import InterfaceError, OperationalError
+from django.db.utils import InterfaceError, InternalError, OperationalError
 
 from events.columns import teach
 from tenants.async_scope import hanging_up, system_connection
-from tenants.scope import system_scope
+from tenants.scope import IDLE_WITH_LOCKS, system_scope
 
 PATIENCE = 30  # seconds for one statement
 LOST = (psycopg.OperationalError, psycopg.InterfaceError, OperationalError, InterfaceError, OSError)
@@ -41,7 +41,8 @@ _NOT_DURABLE = "SELECT set_config('synchronous_commit', 'off', false)"
 
 def run(steps: Steps[Result]) -> Result:
     """Run the steps in one transaction that sees every tenant's rows. Raises `django.db.Error`."""
-    with system_scope(), connection.wrap_database_errors, psycopg.RawCursor(connection.connection) as cursor:
+    scope = system_scope(idle=IDLE_WITH_LOCKS)
+    with scope, connection.wrap_database_errors, psycopg.RawCursor(connection.connection) as cursor:
         teach(cursor.adapters)
         cursor.execute(_BY_INDEX_HERE)
         rows: Rows | None = None
@@ -136,4 +137,9 @@ def at_once(coroutine: Coroutine[Any, Any, Result]) -> Result:
 
 def _connected(function: Callable[..., Result], arguments: Sequence[object]) -> Result:
     close_old_connections()
-    return function(*arguments)
+    try:
+        return function(*arguments)
+    except InternalError as error:
+        if isinstance(error.__cause__, psycopg.errors.IdleInTransactionSessionTimeout):
+            raise OperationalError("This process stood still in a transaction, which PostgreSQL has ended.") from error
+        raise

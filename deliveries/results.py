@@ -23,7 +23,7 @@ from subscriptions import policies
 from subscriptions.models import SigningSecret
 from subscriptions.policies import Decision
 from tenants.ids import uuid7
-from tenants.scope import system_scope
+from tenants.scope import IDLE_WITH_LOCKS, system_scope
 
 # An attempt is kept in any case. The outbox first, then the deliveries, as those do who cancel.
 _RECORD = """
@@ -121,7 +121,7 @@ def record(batch: Sequence[Decided]) -> set[UUID]:
 
     Returns the subscriptions whose receivers are spared from now on.
     """
-    with system_scope():
+    with system_scope(idle=IDLE_WITH_LOCKS):
         ours = lines.run(recording(batch))
         mine = [one for one in batch if one.sending.delivery.pk in ours]
         for one in batch:
@@ -150,7 +150,7 @@ def _leave_the_line(decided: Decided, *, is_ours: bool) -> None:
 
 def note_use(subscriptions: Sequence[UUID]) -> None:
     """Their secrets have signed something."""
-    with system_scope():
+    with system_scope(idle=IDLE_WITH_LOCKS):
         SigningSecret.objects.live().filter(subscription_id__in=subscriptions).touch()
 
 

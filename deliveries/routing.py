@@ -5,29 +5,35 @@
 3. Write a delivery and an outbox row for each match; where the subscription has a filter, an undecided row instead:
    filters are what people wrote, look into bodies, and are asked elsewhere (`deliveries.deciding`).
 4. The same for notices (confirmation links, tests), which name their one subscription.
-5. Commit. All of it is one transaction: a worker that dies has changed nothing.
+5. Commit. All of it is one transaction: a worker that dies has changed nothing, nor has one that stands still for
+   longer than IDLE_WITH_LOCKS: the others, who wait for their turn, do its work then.
 
 No network here, and nothing that a single event could make fail: its type and severity were checked when it was
 kept, and bodies are not looked at.
 """
 
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from django.db import connection
+import psycopg
+from django.db import OperationalError, connection
 from django.utils import timezone
 
+from deliveries.keeping import New
 from deliveries.models import Undecided, as_new, keep_new, new_of_event, of_notice
 from events.models import Event, Inbox
 from subscriptions.choice import refused_by
 from subscriptions.models import Notice, Subscription
-from tenants.scope import system_scope
+from tenants.scope import IDLE_WITH_LOCKS, system_scope
 
 BATCH = 500
+QUEUE_ANEW = 0.5  # seconds that one waits for its turn
 ASKED = ("id", "tenant_id", "type", "severity", "source_id", "site_id")  # of an event; bodies are not looked at
 
+now = time.monotonic
 logger = logging.getLogger(__name__)
 
 
@@ -46,21 +52,56 @@ class Routed:
 
 
 def route(batch: int = BATCH) -> Routed:
-    """Route one batch. `claimed` is 0 when there was nothing to do."""
-    with system_scope():
+    """Route one batch, when it is our turn. `claimed` is 0 when there was nothing to do."""
+    while True:
+        try:
+            return _route(batch)
+        except OperationalError as error:
+            if not isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+                raise
+
+
+def _route(batch: int) -> Routed:
+    with system_scope(idle=IDLE_WITH_LOCKS):
         _take_turns()
         events = _claim_events(batch)
         notices = _claim_notices(batch)
-        deliveries, undecided = [], []
-        for event, subscription in _matches(events):
+        made = _Made()
+        ready = _ready_subscriptions({event.tenant_id for event in events})
+        for event in events:
+            made.add(event, _told(event, ready[event.tenant_id]))
+        made.deliveries += [(as_new(of_notice(notice)), notice.subscription) for notice in notices]
+        made.keep()
+    return Routed(len(events), len(notices), made.delivery_count, made.undecided_count)
+
+
+class _Made:
+    """What a batch has come to, written at its end; before, where it takes long, as a sign of life."""
+
+    def __init__(self) -> None:
+        self.deliveries: list[tuple[New, Subscription]] = []
+        self.undecided: list[Undecided] = []
+        self.delivery_count = self.undecided_count = 0
+        self._written_at = now()
+
+    def add(self, event: Event, told: Iterable[Subscription]) -> None:
+        for subscription in told:
             if subscription.filter:
-                undecided.append(Undecided(event=event, subscription=subscription, tenant_id=event.tenant_id))
+                self.undecided.append(Undecided(event=event, subscription=subscription, tenant_id=event.tenant_id))
             else:
-                deliveries.append((new_of_event(event, subscription), subscription))
-        deliveries += [(as_new(of_notice(notice)), notice.subscription) for notice in notices]
-        keep_new(deliveries)
-        Undecided.objects.bulk_create(undecided)
-    return Routed(len(events), len(notices), len(deliveries), len(undecided))
+                self.deliveries.append((new_of_event(event, subscription), subscription))
+        if now() - self._written_at > IDLE_WITH_LOCKS / 10:
+            self.keep()
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT")  # nothing may have been made
+            self._written_at = now()
+
+    def keep(self) -> None:
+        self.delivery_count += len(self.deliveries)
+        self.undecided_count += len(self.undecided)
+        keep_new(self.deliveries)
+        Undecided.objects.bulk_create(self.undecided)
+        self.deliveries, self.undecided = [], []
 
 
 def is_due() -> bool:
@@ -70,9 +111,16 @@ def is_due() -> bool:
 
 
 def _take_turns() -> None:
-    """One routes at a time: of two at once the one with the later events could end first, and lines be out of order."""
+    """One routes at a time: of two at once the one with the later events could end first, and lines be out of order.
+
+    Who waits comes anew now and then: one that stands still must not be given the turn.
+    """
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('routing'))")
+        cursor.execute(
+            "SELECT set_config('lock_timeout', %s, true), pg_advisory_xact_lock(hashtext('routing')),"
+            " set_config('lock_timeout', '0', true)",
+            [f"{QUEUE_ANEW * 1000:.0f}"],
+        )
 
 
 def _claim_events(batch: int) -> list[Event]:
@@ -104,18 +152,16 @@ def _claim_notices(batch: int) -> list[Notice]:
     return notices
 
 
-def _matches(events: Iterable[Event]) -> Iterator[tuple[Event, Subscription]]:
-    ready = _ready_subscriptions({event.tenant_id for event in events})
-    for event in events:
-        for subscription in ready[event.tenant_id]:
-            try:
-                wanted = wants(subscription, event)
-            except Exception as error:  # one that cannot be asked must not hold up everybody's events
-                said = error if isinstance(error, ValueError) else type(error).__name__
-                logger.error("Subscription %s is not told of event %s: %s", subscription.pk, event.pk, said)
-                continue
-            if wanted:
-                yield event, subscription
+def _told(event: Event, ready: Iterable[Subscription]) -> Iterator[Subscription]:
+    for subscription in ready:
+        try:
+            wanted = wants(subscription, event)
+        except Exception as error:  # one that cannot be asked must not hold up everybody's events
+            said = error if isinstance(error, ValueError) else type(error).__name__
+            logger.error("Subscription %s is not told of event %s: %s", subscription.pk, event.pk, said)
+            continue
+        if wanted:
+            yield subscription
 
 
 def wants(subscription: Subscription, event: Event) -> bool:

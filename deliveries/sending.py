@@ -22,7 +22,7 @@ from subscriptions import messages
 from subscriptions.flow import BATCHED
 from subscriptions.models import Notice, Subscription
 from tenants.ids import time_of
-from tenants.scope import system_scope
+from tenants.scope import IDLE_WITH_LOCKS, system_scope
 from vault.keyring import KeyringError
 
 __all__ = [
@@ -261,7 +261,7 @@ def admit(sendings: Sequence[Sending]) -> tuple[list[Sending], datetime | None]:
 
     Claims of what may not are given back, as if they had not been made: one transaction.
     """
-    with system_scope():
+    with system_scope(idle=IDLE_WITH_LOCKS):
         kept = breaker.park(challenges.hold(sendings))
         waits = pacing.pace(kept)
         _give_back([one for one in kept if one.claim.delivery_id in waits], waits)
@@ -270,7 +270,7 @@ def admit(sendings: Sequence[Sending]) -> tuple[list[Sending], datetime | None]:
 
 def admit_head(sendings: Sequence[Sending]) -> tuple[list[Sending], datetime | None]:
     """The same for the head of a line: one message, all of it or what the breaker lets through to try the receiver."""
-    with system_scope():
+    with system_scope(idle=IDLE_WITH_LOCKS):
         kept = breaker.park(challenges.hold(sendings))
         waits = pacing.pace(kept[:1])
         if waits:

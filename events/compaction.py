@@ -15,7 +15,7 @@ import psycopg
 from django.db import OperationalError, connection
 from psycopg import sql
 
-from tenants.scope import system_scope
+from tenants.scope import IDLE_WITH_LOCKS, system_scope
 
 SMALL = 2_000_000  # bytes, indexes left out: nothing is done below
 SPARSE = 1_000  # bytes for each row that is alive: several times what it needs
@@ -44,7 +44,8 @@ def compact(table: str) -> bool:
     """
     name = sql.Identifier(*table.split("."))
     try:
-        with system_scope(), connection.cursor() as cursor:  # every tenant's rows: what is not seen here is lost
+        # Every tenant's rows: what is not seen here is lost.
+        with system_scope(idle=IDLE_WITH_LOCKS), connection.cursor() as cursor:
             cursor.execute("SELECT pg_relation_size(to_regclass(%s))", [table])
             size = cursor.fetchone()[0]
             if size is None or size < SMALL:

@@ -11,6 +11,8 @@ import psycopg
 from django.db import connection
 from psycopg.pq import Conninfo
 
+from tenants.scope import IDLE_WITH_LOCKS
+
 CONNECT_SECONDS = 5
 _KEYWORDS = {option.keyword.decode() for option in Conninfo.get_defaults()}
 
@@ -22,7 +24,8 @@ async def system_connection() -> psycopg.AsyncConnection[Any]:
     with hanging_up(made, CONNECT_SECONDS):
         await made.execute(
             "SELECT set_config('app.tenant', '*', false), set_config('synchronous_commit', CASE"
-            " current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false)"
+            " current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false),"
+            f" set_config('idle_in_transaction_session_timeout', '{IDLE_WITH_LOCKS:.0f}s', false)"
         )
         # Bodies are compressed where they are stored: lz4 takes a fraction of the time, where the server has it.
         await made.execute(

@@ -6,8 +6,13 @@ Where no scope is set, both show nothing.
 
     with tenant_scope(tenant.id): …      one tenant's rows
     with system_scope(): …               every tenant's: workers, intake, operators. Explicit and rare.
+
+A process that stands still, because somebody or its machine stopped it, holds its locks as long as its transaction is
+open, and others wait for them. So PostgreSQL ends a transaction in which nothing was asked for `idle` seconds; when the
+process goes on, its next statement raises a `django.db.Error` and nothing of the transaction is kept.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -16,8 +21,11 @@ from uuid import UUID
 from django.db import connection, migrations, models, transaction
 
 EVERY_TENANT = "*"
+IDLE = 30.0  # seconds; whoever asks somebody else within a transaction has an answer sooner
+IDLE_WITH_LOCKS = 5.0  # where all others wait for what is locked
 
 _scope: ContextVar[str] = ContextVar("tenant_scope", default="")
+_idle: ContextVar[float] = ContextVar("idle", default=math.inf)
 
 
 @contextmanager
@@ -28,9 +36,9 @@ def tenant_scope(tenant_id: UUID | str) -> Iterator[None]:
 
 
 @contextmanager
-def system_scope() -> Iterator[None]:
-    """Open a transaction that sees the rows of all tenants."""
-    with _scoped(EVERY_TENANT):
+def system_scope(*, idle: float = IDLE) -> Iterator[None]:
+    """Open a transaction that sees the rows of all tenants. Within another, the shorter `idle` holds."""
+    with _scoped(EVERY_TENANT, idle):
         yield
 
 
@@ -40,22 +48,27 @@ def current_scope() -> str:
 
 
 @contextmanager
-def _scoped(value: str) -> Iterator[None]:
-    token = _scope.set(value)
+def _scoped(value: str, idle: float = IDLE) -> Iterator[None]:
+    scope, still = _scope.set(value), _idle.set(min(idle, _idle.get()))
     try:
         with transaction.atomic():
-            _tell_database(value)
+            _tell_database()
             yield
     finally:
-        _scope.reset(token)
-    # A rolled back savepoint restores the outer setting by itself, a released one does not.
+        _scope.reset(scope)
+        _idle.reset(still)
+    # A rolled back savepoint restores the outer settings by itself, a released one does not.
     if connection.in_atomic_block and not connection.needs_rollback:
-        _tell_database(_scope.get())
+        _tell_database()
 
 
-def _tell_database(value: str) -> None:
+def _tell_database() -> None:
+    idle = _idle.get()
     with connection.cursor() as cursor:
-        cursor.execute("SELECT set_config('app.tenant', %s, true)", [value])
+        cursor.execute(
+            "SELECT set_config('app.tenant', %s, true), set_config('idle_in_transaction_session_timeout', %s, true)",
+            [_scope.get(), "0" if idle == math.inf else f"{1000 * idle:.0f}"],
+        )
 
 
 class ScopedManager(models.Manager):

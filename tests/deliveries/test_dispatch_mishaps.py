@@ -1,13 +1,14 @@
 """What goes wrong around a delivery must cost neither the others nor what was already sent."""
 
 import threading
+import time
 from datetime import timedelta
 
 import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from deliveries import models, outbox
+from deliveries import breaker, models, outbox, results
 from deliveries.dispatch import Dispatcher
 from deliveries.models import Attempt, Delivery, Outbox
 from deliveries.results import decide, record
@@ -183,6 +184,40 @@ def test_answers_that_come_while_the_database_is_lost_are_written_without_being_
     assert len(receiver.posted) == 4
     with system_scope():
         assert not Outbox.objects.exists()
+
+
+@pytest.mark.spec("B11")
+@pytest.mark.django_db(transaction=True)
+def test_what_a_process_that_stood_still_was_writing_is_written_when_it_goes_on(
+    subscribe, happen, receiver, opened, monkeypatch
+):
+    """PostgreSQL ended its transaction meanwhile. The receiver has answered, and is not asked again."""
+    monkeypatch.setattr(results, "IDLE_WITH_LOCKS", 0.2)
+    real, stood = breaker.record, []
+
+    def stand_still(*args):
+        if not stood:
+            stood.append(True)
+            time.sleep(0.8)
+        return real(*args)
+
+    monkeypatch.setattr(breaker, "record", stand_still)
+    receiver.answer = lambda posted: Answer(500)
+    subscribe()
+    happen()
+    route()
+    dispatcher = Dispatcher()
+    dispatcher.wake()
+    wait_until(lambda: attempts() == 1)
+    dispatcher.stop(10)
+    dispatcher.close()
+    assert stood
+    assert (attempts(), len(receiver.posted)) == (1, 1)
+
+
+def attempts() -> int:
+    with system_scope():
+        return Attempt.objects.count()
 
 
 def cut_other_connections() -> None:

@@ -1,9 +1,11 @@
 """Who is told about what: inbox rows become deliveries and outbox rows, in one transaction."""
 
 import threading
+import time
 
+import psycopg
 import pytest
-from django.db import connection
+from django.db import Error, OperationalError, connection
 
 from deliveries import routing
 from deliveries.models import Delivery, Outbox
@@ -111,3 +113,92 @@ def test_two_workers_never_route_the_same_event(subscribe, happen):
     for thread in threads:
         thread.join()
     assert len({d.event_id for d in deliveries()}) == len(deliveries()) == 60
+
+
+@pytest.mark.spec("B11")
+@pytest.mark.django_db(transaction=True)
+def test_a_worker_that_stands_still_does_not_hold_up_the_others(subscribe, happen, monkeypatch):
+    """Stopped in the middle of a batch, with everybody's turn: PostgreSQL takes it away, and what it claimed too."""
+    monkeypatch.setattr(routing, "IDLE_WITH_LOCKS", 0.3)
+    subscribe()
+    event = happen()
+    standing, go_on, ended = threading.Event(), threading.Event(), []
+    real = routing._claim_notices
+
+    def stand_still(batch):
+        monkeypatch.setattr(routing, "_claim_notices", real)
+        standing.set()
+        go_on.wait(30)
+        return real(batch)
+
+    def work():
+        try:
+            routing.route()
+        except Error as error:
+            ended.append(error)
+        finally:
+            connection.close()
+
+    monkeypatch.setattr(routing, "_claim_notices", stand_still)
+    stalled = threading.Thread(target=work)
+    stalled.start()
+    assert standing.wait(30)
+    assert routing.route().deliveries == 1
+    go_on.set()
+    stalled.join()
+    assert len(ended) == 1
+    assert [delivery.event_id for delivery in deliveries()] == [event.pk]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_that_is_at_it_for_long_does_not_stand_still(subscribe, happen, monkeypatch):
+    monkeypatch.setattr(routing, "IDLE_WITH_LOCKS", 0.4)
+    subscribe()
+    for _ in range(20):
+        happen()
+    real = routing.wants
+
+    def slowly(*args):
+        time.sleep(0.06)
+        return real(*args)
+
+    monkeypatch.setattr(routing, "wants", slowly)
+    assert routing.route().deliveries == 20
+    assert len({delivery.event_id for delivery in deliveries()}) == 20
+
+
+@pytest.fixture
+def turn():
+    """Somebody else's turn, until it is closed."""
+    given = connection.get_connection_params()
+    with psycopg.connect(**{name: given[name] for name in ("dbname", "user", "password", "host", "port")}) as other:
+        other.execute("SELECT pg_advisory_xact_lock(hashtext('routing'))")
+        yield other
+
+
+@pytest.mark.spec("B11")
+@pytest.mark.django_db(transaction=True)
+def test_who_waits_for_the_turn_leaves_the_queue_now_and_then(turn, monkeypatch):
+    """PostgreSQL sees to it: who stands still while he waits must not be given the turn when it is free."""
+    monkeypatch.setattr(routing, "QUEUE_ANEW", 0.1)
+    with pytest.raises(OperationalError, match="lock timeout"), system_scope():
+        routing._take_turns()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_waits_comes_anew_until_it_is_his_turn(subscribe, happen, turn, monkeypatch):
+    monkeypatch.setattr(routing, "QUEUE_ANEW", 0.1)
+    subscribe()
+    happen()
+    seen = []
+
+    def look(subscription, event):
+        with connection.cursor() as cursor:
+            cursor.execute("SHOW lock_timeout")
+            seen.append(cursor.fetchone()[0])
+        return True
+
+    monkeypatch.setattr(routing, "wants", look)
+    threading.Timer(0.5, turn.close).start()
+    assert routing.route().deliveries == 1
+    assert seen == ["0"]

@@ -21,8 +21,10 @@ from tests.torture.report import Fault, Phase
 from tests.torture.stage import LEASE, Stage, children
 
 PATIENCE = LEASE + 60  # seconds until everything acknowledged must have arrived
+FLOWS_WITHIN = 10  # seconds until anything of it must have: who was stopped may have had the turn to route
 SHORT_LIFE = 11  # seconds: the supervisor gives up when one leader dies five times in a row before it is 10 s old
 MOST_SHORT_LIVES = 3
+TRIES = 200  # to stop a worker just when it routes
 CLOCK = os.path.join(os.path.dirname(__file__), "shifted")
 SHIFT = 600
 HOT_LINES = 5  # of log a second, and
@@ -142,10 +144,11 @@ class Torture:
     # (d) A stalled worker -----------------------------------------------------------------------------------
 
     def stall(self, times: int, meanwhile: Callable[[], None] | None = None) -> None:
-        """SIGSTOP of a worker in the middle of its requests, SIGCONT when its leases have run out.
+        """SIGSTOP of a worker in the middle of its requests, and with the turn to route, which all others wait for.
+        SIGCONT when its leases have run out.
 
-        The other worker sends again what was under way; what the stalled one writes then must change nothing.
-        `meanwhile` passes the time with something else; without it we wait.
+        The other worker routes, and sends again what was under way; what the stalled one writes then must change
+        nothing. `meanwhile` passes the time with something else; without it we wait.
         """
         with self.stage.another_worker():
             for _ in range(times):
@@ -153,10 +156,13 @@ class Torture:
                     before = self.stage.late_attempts()
                     leader = self.stage.leader("worker")
                     stalled = [leader, *children(leader.pid)]
-                    for process in stalled:
-                        process.suspend()
+                    has_turn = self._suspend_at_its_turn(stalled)
                     at = time.time()
                     self.fault(phase, "SIGSTOP past the lease", at)
+                    phase.notes.append(f"it {'had' if has_turn else 'did not have'} the turn to route")
+                    time.sleep(self.chance.uniform(1, 2))
+                    if not self._flows_since(time.time()):
+                        phase.problems.append("nothing was delivered while one worker of two was stopped")
                     if meanwhile is not None:
                         meanwhile()
                     time.sleep(max(0.0, at + LEASE + 3 - time.time()))
@@ -164,6 +170,21 @@ class Torture:
                         with contextlib.suppress(psutil.NoSuchProcess):
                             process.resume()
                     self._see_fenced(phase, before)
+
+    def _suspend_at_its_turn(self, processes: list[psutil.Process]) -> bool:
+        """Suspend them in a transaction of the router's, as a rule. Returns whether that was so."""
+        for _ in range(TRIES):
+            for process in processes:
+                process.suspend()
+            time.sleep(0.05)  # another worker's turn is over by now
+            if self.stage.somebody_stands_in_the_way():
+                return True
+            for process in processes:
+                process.resume()
+            time.sleep(self.chance.uniform(0.005, 0.05))
+        for process in processes:
+            process.suspend()
+        return False
 
     def _see_fenced(self, phase: Phase, before: int) -> None:
         deadline = time.monotonic() + 10
@@ -236,8 +257,14 @@ class Torture:
                     leader.resume()
 
     def _flows_since(self, at: float) -> bool:
-        arrived = self.stage.arrived()
-        return any(acked >= at and number in arrived for number, acked in self.stage.acks().items())
+        deadline = time.monotonic() + FLOWS_WITHIN
+        while True:
+            arrived = self.stage.arrived()
+            if any(acked >= at and number in arrived for number, acked in self.stage.acks().items()):
+                return True
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.5)
 
     # The end ------------------------------------------------------------------------------------------------
 

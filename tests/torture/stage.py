@@ -164,6 +164,15 @@ class Stage:
         [counts] = self.query(statement, [self.subscription["id"]])
         return {name: count for name, count in zip(("inbox", "notices", "outbox"), counts, strict=True) if count}
 
+    def somebody_stands_in_the_way(self) -> bool:
+        """Does a process hold the turn to route and do nothing?"""
+        [[count]] = self.query(
+            "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE locktype = 'advisory' AND granted"
+            " AND objid = hashtext('routing')::bigint & 4294967295"
+            " AND state = 'idle in transaction' AND state_change < clock_timestamp() - interval '40 ms'"
+        )
+        return count > 0
+
     def late_attempts(self) -> int:
         return self.query("SELECT count(*) FROM deliveries_attempt WHERE outcome = 'late'")[0][0]
 
