@@ -67,7 +67,7 @@ def run(torture: Torture, phases: set[str]) -> None:
     if "poison" in phases:
         torture.poison(30)
     if "clock" in phases:
-        torture.shift_clock(20, alone=True)
+        torture.shift_clocks(20)
     if "stop" in phases:
         for _ in range(3):
             torture.stop_cleanly()
@@ -85,7 +85,7 @@ def run(torture: Torture, phases: set[str]) -> None:
 
 
 def run_quick(torture: Torture, phases: set[str]) -> None:
-    """While one worker is stopped past its lease, everything else happens to the rest."""
+    """What can, happens to the rest while one worker is stopped past its lease."""
     stage = torture.stage
     torture.missed.append("RabbitMQ (QUICK=1)")
     if "poison" in phases:
@@ -96,19 +96,25 @@ def run_quick(torture: Torture, phases: set[str]) -> None:
         torture.restart_database(1, pause=1.0)
     if "broker" in phases:
         torture.lose_broker(Pgmq(stage), 2, pause=0.7)
-    if "stop" in phases:
-        broker = None
-        if "redis" in phases and Redis.is_here():
-            torture.brokers.append(broker := Redis(stage.folder))
-        torture.stop_cleanly(broker)
-        if broker is not None:
-            torture.lose_broker(broker, 2, pause=0.7)
-        elif "redis" in phases:
+    redis = None
+    if "redis" in phases:
+        if Redis.is_here():
+            torture.brokers.append(redis := Redis(stage.folder))
+        else:
             torture.missed.append("Redis is not on this machine")
+    if "stop" in phases or redis is not None:
+        torture.stop_cleanly(redis)
+
+    def meanwhile() -> None:
+        if redis is not None:
+            torture.lose_broker(redis, 2, pause=0.7)
+        if "clock" in phases:
+            torture.shift_clocks_at_once(3)
+
     if "stall" in phases:
-        torture.stall(1, meanwhile=(lambda: torture.shift_clock(3, alone=False)) if "clock" in phases else None)
-    elif "clock" in phases:
-        torture.shift_clock(3, alone=False)
+        torture.stall(1, meanwhile)
+    else:
+        meanwhile()
 
 
 def keep_log(stage: Stage) -> None:

@@ -150,7 +150,7 @@ class Torture:
         The other worker routes, and sends again what was under way; what the stalled one writes then must change
         nothing. `meanwhile` passes the time with something else; without it we wait.
         """
-        with self.stage.another_worker():
+        with self.stage.more_workers({}):
             for _ in range(times):
                 with self.phase(f"worker stopped past its lease ({LEASE} s)") as phase:
                     before = self.stage.late_attempts()
@@ -240,21 +240,33 @@ class Torture:
 
     # (g) A wrong clock --------------------------------------------------------------------------------------
 
-    def shift_clock(self, seconds: float, *, alone: bool) -> None:
-        """One more worker, whose clock is wrong; `alone`: while the other is given no work."""
+    def shift_clocks(self, seconds: float) -> None:
+        """One more worker, whose clock is wrong, while the other is given no work; one way, then the other."""
         for shift in (SHIFT, -SHIFT):
-            wrong = self.stage.another_worker(PYTHONPATH=CLOCK, TORTURE_CLOCK_SHIFT=str(shift))
-            with self.phase(f"a worker's clock {shift // 60:+} min") as phase, wrong:
+            with self._wrong_clocks(shift) as phase:
                 leader = self.stage.leader("worker")
-                if alone:
-                    leader.suspend()  # it alone hears of work; what its processes have begun they finish
-                at = time.time()
-                self.fault(phase, "clock", at, claims=False)
-                time.sleep(seconds)
-                if not self._flows_since(at + seconds / 2):
-                    phase.problems.append("nothing was delivered that was acknowledged meanwhile")
-                if alone:
-                    leader.resume()
+                leader.suspend()  # what its processes have begun they finish
+                self._see_flow(phase, seconds)
+                leader.resume()
+
+    def shift_clocks_at_once(self, seconds: float) -> None:
+        """Both wrong ways beside each other, and beside all others."""
+        with self._wrong_clocks(SHIFT, -SHIFT) as phase:
+            self._see_flow(phase, seconds)
+
+    @contextlib.contextmanager
+    def _wrong_clocks(self, *shifts: int) -> Iterator[Phase]:
+        wrong = [{"PYTHONPATH": CLOCK, "TORTURE_CLOCK_SHIFT": str(shift)} for shift in shifts]
+        name = " and ".join(f"{shift // 60:+}" for shift in shifts)
+        with self.phase(f"a worker's clock {name} min") as phase, self.stage.more_workers(*wrong):
+            yield phase
+
+    def _see_flow(self, phase: Phase, seconds: float) -> None:
+        at = time.time()
+        self.fault(phase, "clock", at, claims=False)
+        time.sleep(seconds)
+        if not self._flows_since(at + seconds / 2):
+            phase.problems.append("nothing was delivered that was acknowledged meanwhile")
 
     def _flows_since(self, at: float) -> bool:
         deadline = time.monotonic() + FLOWS_WITHIN

@@ -102,21 +102,31 @@ class Stage:
         return None
 
     @contextlib.contextmanager
-    def another_worker(self, **environment: str) -> Iterator[subprocess.Popen]:
-        """A second worker beside the supervised one, as a second machine would run it."""
-        settings = clean_environment(**self.portal.settings, **environment)
+    def more_workers(self, *environments: Mapping[str, str]) -> Iterator[None]:
+        """Workers beside the supervised one, as other machines would run them; each with something in its environment.
+
+        They have to end on SIGTERM.
+        """
         with (self.folder / "worker.log").open("ab") as log:
-            worker = subprocess.Popen(
-                WORKER, cwd=ROOT, env=settings, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
+            workers = [
+                subprocess.Popen(
+                    WORKER, cwd=ROOT, env=clean_environment(**self.portal.settings, **environment),
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                )
+                for environment in environments
+            ]  # fmt: skip
         try:
-            wait_for(lambda: len(children(worker.pid)) >= 2, "the second worker has its processes", 120)
+            for worker in workers:
+                wait_for(lambda pid=worker.pid: len(children(pid)) >= 2, "another worker has its processes", 120)
             time.sleep(1)
-            yield worker
-            worker.terminate()
-            worker.wait(40)
+            yield
+            for worker in workers:
+                worker.terminate()
+            for worker in workers:
+                worker.wait(40)
         finally:
-            kill_group(worker)
+            for worker in workers:
+                kill_group(worker)
 
     # What there is ---------------------------------------------------------------------------------------------------
 
