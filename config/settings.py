@@ -359,6 +359,7 @@ INGEST_MAX_BYTES = 1_000_000  # P2: headers and body together
 # A worker that dies holds what it was sending for so long. A request takes at most 15 s (deliveries/dispatch.py).
 DELIVERY_LEASE_SECONDS = _number("DELIVERY_LEASE_SECONDS", 90, 20, 3600)
 RETENTION_DAYS = _number("RETENTION_DAYS", 30, 1, 3650)
+WEBHOOKS_FOR_NEW_TENANTS = env.bool("WEBHOOKS_FOR_NEW_TENANTS", default=True)  # false: operators let them in (S1)
 EGRESS_ALLOW = _networks("EGRESS_ALLOW")
 EGRESS_PROXY = _proxy("EGRESS_PROXY")
 DATA_UPLOAD_MAX_MEMORY_SIZE = 2_000_000

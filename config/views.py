@@ -115,7 +115,7 @@ def dashboard(request):
             {"name": name.capitalize(), "kind": kind, "values": outgoing[name].values}
             for name, kind in OUT_KINDS.items()
         ],
-        "troubles": [*_ringing(request.actor), *stats.troubles(tenant)],
+        "troubles": [*_ringing(request.actor), *stats.troubles(webhooks=request.actor.tenant.webhooks)],
     }
     response = render(request, "_dashboard.html" if request.htmx else "dashboard.html", context)
     patch_vary_headers(response, ["HX-Request"])

@@ -19,6 +19,7 @@ class DeliveryViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, TenantVi
     """What was told to whom. One delivery is one message to one subscription; its attempts are the requests."""
 
     model = Delivery
+    of_webhooks = True
     filterset_class = DeliveryFilter
     pagination_class = SearchPagination
     lookup_value_converter = "uuid"
@@ -121,6 +122,7 @@ class AttemptViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, TenantVie
     """Every HTTP request that was made, newest first."""
 
     model = Attempt
+    of_webhooks = True
     filterset_class = AttemptFilter
     serializer_class = AttemptSerializer
     lookup_value_converter = "uuid"

@@ -25,7 +25,8 @@ KEPT = 10_000
 MASK = "••••"
 
 # A row's version is where it stands and who wrote it. Secrets only come and go, and end.
-# That its receiver fails, and is spared, goes along; all else about it is asked where it counts.
+# That its receiver fails, and is spared, goes along, and whether its tenant has webhooks; all else about it is asked
+# where it counts.
 _VERSIONS = """
     SELECT subscription.id, subscription.xmin::text || subscription.ctid::text, (
         SELECT string_agg(secret.id::text || coalesce(secret.expires_at::text, ''), ',' ORDER BY secret.id)
@@ -33,6 +34,8 @@ _VERSIONS = """
     ), (
         SELECT concat(failing.state_changed_at, '/', failing.opened_at) FROM subscriptions_failing AS failing
         WHERE failing.subscription_id = subscription.id
+    ), (
+        SELECT webhooks FROM tenants_tenant WHERE id = subscription.tenant_id
     ) FROM subscriptions_subscription AS subscription WHERE subscription.id = ANY($1)
 """
 
@@ -77,6 +80,11 @@ class Endpoint:
             except (KeyringError, ValueError) as error:
                 logger.error("Signing secret %s does not open: %s", secret.pk, type(error).__name__)
                 self.problem = error if isinstance(error, KeyringError) and not self._secrets else self.problem
+
+    @property
+    def is_switched_on(self) -> bool:
+        """Whether its tenant has webhooks (S1)."""
+        return self.version[-1]
 
     def signer(self, scheme: str, at: datetime) -> signing.Signer:
         """What signs now. Raises ValueError where there is no secret for it."""

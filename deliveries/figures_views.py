@@ -14,7 +14,7 @@ from tenants.permissions import Permission
 from tenants.viewsets import TenantViewSet
 
 
-@requires(Permission.READ)
+@requires(Permission.READ, of_webhooks=True)
 def subscription_figures(request: HttpRequest, subscription) -> HttpResponse:
     found = get_object_or_404(Subscription.objects.present().only("id", "name"), pk=subscription)
     try:
@@ -90,6 +90,7 @@ class SubscriptionFiguresViewSet(TenantViewSet):
     """How a subscription does."""
 
     model = Subscription
+    of_webhooks = True
     serializer_class = FiguresSerializer
 
     def get_queryset(self):

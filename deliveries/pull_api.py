@@ -59,6 +59,7 @@ class PollViewSet(TenantViewSet):
     """Messages of a subscription that is polled."""
 
     model = Subscription
+    of_webhooks = True
     permissions = {"poll": Permission.OPERATE}
     filter_backends = ()
     pagination_class = None

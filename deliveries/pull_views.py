@@ -11,7 +11,7 @@ from tenants.pages import requires
 from tenants.permissions import Permission
 
 
-@requires(Permission.READ)
+@requires(Permission.READ, of_webhooks=True)
 def pull_of(request: HttpRequest, subscription) -> HttpResponse:
     """Asked again every few seconds: the backlog, and when it was last polled."""
     polled = Subscription.objects.present().filter(delivery=Subscription.Way.PULL).defer("url", "headers")

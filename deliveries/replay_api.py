@@ -49,6 +49,7 @@ class ReplayViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, TenantView
     """What was sent once more in the background: new deliveries of the same events, with the same message ids."""
 
     model = Replay
+    of_webhooks = True
     filterset_class = ReplayFilter
     serializer_class = ReplaySerializer
     lookup_value_converter = "uuid"

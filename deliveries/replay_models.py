@@ -186,6 +186,8 @@ def why_not_sent(subscription: Subscription) -> str:
     """Why it is sent nothing now, or an empty string."""
     if subscription.deleted_at:
         return "The subscription was deleted."
+    if not subscription.tenant.webhooks:
+        return "Webhooks are switched off for the workspace."
     if subscription.state != Subscription.State.IDLE:
         return f"The subscription is {subscription.state}: it is sent nothing until it is idle."
     return ""

@@ -24,7 +24,7 @@ MOMENT = "%Y-%m-%dT%H:%M:%S"
 STATE_KIND = {"running": "busy", "finished": "ok", "stopped": "idle", "failed": "bad"}
 
 
-@requires(Permission.READ)
+@requires(Permission.READ, of_webhooks=True)
 def replay(request: HttpRequest, pk) -> HttpResponse:
     """How far a replay got: a page, or only that part, asked again until it ended."""
     found = get_object_or_404(Replay.objects.select_related("subscription"), pk=pk)
@@ -34,7 +34,7 @@ def replay(request: HttpRequest, pk) -> HttpResponse:
     return response if found.is_running else trigger_client_event(response, "delivery-ended")
 
 
-@requires(Permission.READ)
+@requires(Permission.READ, of_webhooks=True)
 def replays_of(request: HttpRequest, subscription) -> HttpResponse:
     """The latest replays to one subscription, as a part of its page."""
     found = get_object_or_404(Subscription.objects.present().only("id", "name"), pk=subscription)
@@ -42,7 +42,7 @@ def replays_of(request: HttpRequest, subscription) -> HttpResponse:
     return render(request, "deliveries/_replays.html", {"replays": [(one, STATE_KIND[one.state]) for one in latest]})
 
 
-@requires(Permission.OPERATE)
+@requires(Permission.OPERATE, of_webhooks=True)
 def replay_new(request: HttpRequest) -> HttpResponse:
     """What a dialog asks before a replay is started: what, since when, and how many that are."""
     body, subscription = _body(request)
@@ -56,7 +56,7 @@ def replay_new(request: HttpRequest) -> HttpResponse:
     return render(request, "deliveries/_replay_new.html", context)
 
 
-@requires(Permission.OPERATE)
+@requires(Permission.OPERATE, of_webhooks=True)
 def cancel_new(request: HttpRequest) -> HttpResponse:
     """What a dialog asks before everything pending for a subscription is cancelled."""
     body = {"subscription": request.GET.get("subscription", "")}

@@ -184,7 +184,7 @@ def reading(
             cancelled.append((claim, "It is no longer kept."))
             continue
         it = about.get(delivery.event_id if delivery.kind == "event" else delivery.notice_id)
-        if reason := _why_not(delivery, endpoint.subscription, it):
+        if reason := _why_not(delivery, endpoint, it):
             cancelled.append((claim, reason))
             continue
         content_type = content_types.get(delivery.pk) or getattr(it, "content_type", "")
@@ -214,12 +214,15 @@ def _read_content_types(deliveries: Iterable[Told], events: dict[UUID, Happened]
     return {delivery: found[receipt] for delivery, receipt in receipts.items() if receipt in found}
 
 
-def _why_not(delivery: Told, subscription: Subscription, about: object) -> str:
+def _why_not(delivery: Told, endpoint: Endpoint, about: object) -> str:
     """Why this delivery may not be sent now, or an empty string."""
+    subscription = endpoint.subscription
     if delivery.status != "pending":
         return delivery.reason or f"It is {delivery.status}."
     if subscription.deleted_at:
         return "The subscription was deleted."
+    if not endpoint.is_switched_on:
+        return "Webhooks were switched off for the workspace."
     if delivery.kind == "confirmation":
         if subscription.state != "pending":
             return "The subscription no longer waits for a confirmation."

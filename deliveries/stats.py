@@ -117,10 +117,13 @@ class Trouble:
     last: datetime | None = None
 
 
-def troubles(tenant_id: UUID, limit: int = 8) -> list[Trouble]:
-    """What is wrong now, worst first: disabled subscriptions, failing deliveries, refused senders."""
+def troubles(limit: int = 8, *, webhooks: bool = True) -> list[Trouble]:
+    """What is wrong now with the tenant in scope, worst first: disabled subscriptions, failing deliveries, refused
+    senders. Nothing of what goes out where it has no `webhooks`.
+    """
     since = DAY.since()
-    return [*_disabled(limit), *_failing(since, limit), *_refused(since, limit)][:limit]
+    out = [*_disabled(limit), *_failing(since, limit)] if webhooks else []
+    return [*out, *_refused(since, limit)][:limit]
 
 
 def _disabled(limit: int) -> Iterator[Trouble]:

@@ -48,7 +48,7 @@ OUTCOME_WORDS = {
 }
 
 
-@requires(Permission.READ)
+@requires(Permission.READ, of_webhooks=True)
 def deliveries(request: HttpRequest) -> HttpResponse:
     """The log, or only its table where htmx asks; other pages load it with a filter into a part of theirs."""
     log = DeliveryFilter(request.GET, queryset=Delivery.objects.select_related("subscription"))
@@ -73,7 +73,7 @@ def deliveries(request: HttpRequest) -> HttpResponse:
     return response
 
 
-@requires(Permission.READ)
+@requires(Permission.READ, of_webhooks=True)
 def deliveries_new(request: HttpRequest) -> HttpResponse:
     """What has come, or gone on, since the log was drawn: what the live log asks for while it waits."""
     return render(request, "deliveries/_new.html", {"marker": news(request, PAGE_ROWS)})
@@ -107,7 +107,7 @@ def _for_input(moment: datetime | None) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S}" if moment else ""
 
 
-@requires(Permission.READ)
+@requires(Permission.READ, of_webhooks=True)
 def delivery(request: HttpRequest, pk) -> HttpResponse:
     """One delivery: what was sent, every attempt at it, and what the receiver answered."""
     found = get_object_or_404(Delivery.objects.select_related("subscription", "event", "notice"), pk=pk)
@@ -136,7 +136,7 @@ def _timeline(found: Delivery) -> dict:
     }
 
 
-@requires(Permission.READ)
+@requires(Permission.READ, of_webhooks=True)
 def delivery_of_notice(request: HttpRequest, notice) -> HttpResponse:
     """What has become of a test or a confirmation link: a part of a page, asked again until it ended.
 

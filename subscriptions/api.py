@@ -118,6 +118,7 @@ class SubscriptionViewSet(
     """Who wants to be told. URL, header values and credentials are write-only; a secret is answered once."""
 
     model = Subscription
+    of_webhooks = True
     serializer_class = SubscriptionSerializer
     filterset_class = SubscriptionFilter
     lookup_value_converter = "uuid"

@@ -36,8 +36,8 @@ class SubscriptionQuerySet(models.QuerySet):
         return self.filter(deleted_at=None)
 
     def ready(self):
-        """Agreed, and neither disabled nor deleted: these are sent events."""
-        return self.present().filter(state=Subscription.State.IDLE)
+        """Agreed, and neither disabled nor deleted, of a tenant that has webhooks: these are sent events."""
+        return self.present().filter(state=Subscription.State.IDLE, tenant__webhooks=True)
 
     def with_last_sent(self):
         """`last_sent_at`: when a message was last signed for it, to within half a minute."""

@@ -69,7 +69,7 @@ CONFIRMATION_EXAMPLE = {
 }
 
 
-@requires(Permission.READ)
+@requires(Permission.READ, of_webhooks=True)
 def subscriptions(request: HttpRequest) -> HttpResponse:
     """The list, or only its table where htmx asks."""
     present = Subscription.objects.present().with_last_sent().defer("url", "headers", "auth_secrets")
@@ -87,7 +87,7 @@ def subscriptions(request: HttpRequest) -> HttpResponse:
     return response
 
 
-@requires(Permission.CONFIGURE)
+@requires(Permission.CONFIGURE, of_webhooks=True)
 def subscription_create(request: HttpRequest) -> HttpResponse:
     context = _choices(request) | {
         "confirmation": CONFIRMATION_EXAMPLE,
@@ -97,7 +97,7 @@ def subscription_create(request: HttpRequest) -> HttpResponse:
     return render(request, "subscriptions/subscription_create.html", context)
 
 
-@requires(Permission.READ)
+@requires(Permission.READ, of_webhooks=True)
 def subscription(request: HttpRequest, pk) -> HttpResponse:
     """One subscription: its state and why, what it asks for, its secrets without their values."""
     found = _find(pk)
@@ -129,7 +129,7 @@ def subscription(request: HttpRequest, pk) -> HttpResponse:
     )
 
 
-@requires(Permission.CONFIGURE)
+@requires(Permission.CONFIGURE, of_webhooks=True)
 def subscription_edit(request: HttpRequest, pk) -> HttpResponse:
     found = _find(pk)
     if wrong := unreadable(found):
@@ -146,7 +146,7 @@ def subscription_edit(request: HttpRequest, pk) -> HttpResponse:
     return render(request, "subscriptions/subscription_edit.html", context)
 
 
-@requires(Permission.READ)
+@requires(Permission.READ, of_webhooks=True)
 def subscription_state(request: HttpRequest, pk) -> HttpResponse:
     """The state and what can be done about it; asked for again and again while its receiver is being asked."""
     found = _find(pk)

@@ -6,6 +6,7 @@ import zlib
 from datetime import timedelta
 
 from django.apps import apps
+from django.conf import settings
 from django.contrib.auth.base_user import AbstractBaseUser, BaseUserManager
 from django.contrib.auth.models import PermissionsMixin
 from django.db import models
@@ -88,6 +89,10 @@ class TenantManager(ScopedManager.from_queryset(TenantQuerySet)):
     scope_field = "pk"
 
 
+def webhooks_for_new_tenants() -> bool:
+    return settings.WEBHOOKS_FOR_NEW_TENANTS
+
+
 class Tenant(models.Model):
     """A customer of the portal: the wall that no row of another customer comes through."""
 
@@ -105,6 +110,10 @@ class Tenant(models.Model):
     )
     require_jwt = models.BooleanField(
         default=False, help_text="Refuse every intake and command request without a valid JSON Web Token (D2)."
+    )
+    webhooks = models.BooleanField(
+        default=webhooks_for_new_tenants,
+        help_text="Whether it may have subscriptions, and is sent events. Operators switch that (S1).",
     )
     created_at = models.DateTimeField(auto_now_add=True)
 

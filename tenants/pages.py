@@ -37,10 +37,11 @@ def signed_in(page: Page) -> Page:
     return never_cache(guarded)
 
 
-def requires(permission: Permission) -> Callable[[Page], Page]:
+def requires(permission: Permission, *, of_webhooks: bool = False) -> Callable[[Page], Page]:
     """A page of the acting tenant that needs `permission`. Pages only read: other methods are 405.
 
-    No tenant is a 404 page that says so, a suspended one and a missing permission are 403 pages.
+    No tenant is a 404 page that says so; a suspended one, a missing permission, and a page `of_webhooks` where an
+    operator has switched them off (S1) are 403 pages.
     """
 
     def decorate(page: Page) -> Page:
@@ -53,6 +54,8 @@ def requires(permission: Permission) -> Callable[[Page], Page]:
                 return render(request, "tenants/no_tenant.html", status=404)
             if not actor.tenant.is_active:
                 return render(request, "tenants/suspended.html", status=403)
+            if of_webhooks and not actor.tenant.webhooks:
+                return render(request, "tenants/webhooks_off.html", status=403)
             if not actor.can(permission):
                 raise PermissionDenied
             return page(request, *args, **kwargs)

@@ -49,6 +49,9 @@ def outranks_or_equals(role: str, other: str) -> bool:
     return RANK[Role(role)] >= RANK[Role(other)]
 
 
+WEBHOOKS_OFF = "Webhooks are switched off for this workspace. Whoever runs this portal can switch them on."
+
+
 class IsOperator(BasePermission):
     """Staff with a session. An API key never gets here, whatever its role and whoever made it.
 
@@ -72,7 +75,8 @@ class IsOperator(BasePermission):
 class HasTenantPermission(BasePermission):
     """Allows what the view's `permissions` map asks for, by action; READ for safe methods.
 
-    An action that writes and is not in the map is refused: access is denied by default.
+    An action that writes and is not in the map is refused: access is denied by default. What is part of webhooks
+    (`of_webhooks`) is refused where an operator has switched them off (S1).
     """
 
     def has_permission(self, request, view) -> bool:
@@ -83,4 +87,7 @@ class HasTenantPermission(BasePermission):
         if actor is None:
             return False
         self.message = actor.obstacle or f"The role {actor.role} does not allow this."
+        if getattr(view, "of_webhooks", False) and not actor.obstacle and not actor.tenant.webhooks:
+            self.message = WEBHOOKS_OFF
+            return False
         return needed is not None and actor.can(needed)

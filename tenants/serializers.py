@@ -148,8 +148,8 @@ class SiteSerializer(KnownFieldsOnly, serializers.ModelSerializer):
 class TenantSerializer(KnownFieldsOnly, serializers.ModelSerializer):
     class Meta:
         model = Tenant
-        fields = ["id", "name", "status", "retention_days", "require_jwt", "created_at"]
-        read_only_fields = ["status"]
+        fields = ["id", "name", "status", "retention_days", "require_jwt", "webhooks", "created_at"]
+        read_only_fields = ["status", "webhooks"]
         extra_kwargs = NAME
 
     def update(self, tenant, values):
@@ -186,6 +186,7 @@ class OperatorTenantSerializer(TenantSerializer):
 
     class Meta(TenantSerializer.Meta):
         fields = [*TenantSerializer.Meta.fields, "member_count", "last_activity_at"]
+        read_only_fields = ["status"]
 
 
 class NewTenantSerializer(OperatorTenantSerializer):

@@ -15,13 +15,15 @@ from tenants.permissions import HasTenantPermission, Permission
 class TenantViewSet(GenericViewSet):
     """Rows of the acting tenant only; another tenant's id is 404.
 
-    `permissions` maps each writing action to the permission that it needs; reading needs READ.
+    `permissions` maps each writing action to the permission that it needs; reading needs READ. `of_webhooks`: only
+    where they are switched on.
     """
 
     permission_classes = (HasTenantPermission,)
     parser_classes = (StrictJSONParser,)
     schema = ProblemSchema()
     permissions: ClassVar[dict[str, Permission]] = {}
+    of_webhooks: ClassVar[bool] = False
     model: ClassVar[type]
     lookup_value_converter = "uuid"
 

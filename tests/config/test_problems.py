@@ -64,7 +64,7 @@ def test_a_probe_looks_up_no_session(browser, cast, path):
     seen = []
     with connection.execute_wrapper(lambda execute, sql, *rest: seen.append(sql) or execute(sql, *rest)):
         client.get(path)
-    assert not [sql for sql in seen if "session" in sql]
+    assert not [sql for sql in seen if "django_session" in sql]
 
 
 def test_a_stranger_to_the_portal_gets_a_problem_document(db):

@@ -57,9 +57,13 @@ def test_a_filter_that_is_none_is_400_and_names_it(api, delivery):
     assert answer.json()["errors"][0]["field"] == "subscription"
 
 
+@pytest.mark.spec("S3")
 def test_the_detail_has_the_attempts(api, delivery):
+    """A webhook event has a name, retries, a payload and a status; its log, of each attempt, code and response."""
     detail = api().get(f"/api/v1/deliveries/{delivery.pk}/").json()
+    assert (detail["event_type"], detail["attempt_count"], detail["status"]) == ("user.created", 1, "delivered")
     (attempt,) = detail["attempts"]
+    assert {"response_headers", "response_body"} <= attempt.keys()
     assert attempt["number"] == 1
     assert attempt["status_code"] == 204
     assert ["webhook-id", delivery.message_id] in attempt["request_headers"]

@@ -64,7 +64,7 @@ def test_a_failing_receiver_is_a_trouble(cast, subscribe, happen, deliver, recei
     subscribe(name="Pager")
     happen()
     deliver()
-    (trouble,) = stats.troubles(in_tenant)
+    (trouble,) = stats.troubles()
     assert trouble.text == "“Pager”: 1 attempt failed in the last 24 hours."
 
 
@@ -73,11 +73,11 @@ def test_a_disabled_subscription_comes_first(cast, subscribe, happen, deliver, r
     subscribe(name="Gone")
     happen()
     deliver()
-    assert stats.troubles(in_tenant)[0].kind == "bad"
-    assert "“Gone” is disabled" in stats.troubles(in_tenant)[0].text
+    assert stats.troubles()[0].kind == "bad"
+    assert "“Gone” is disabled" in stats.troubles()[0].text
 
 
 def test_without_trouble_there_is_none(in_tenant):
-    assert stats.troubles(in_tenant) == []
+    assert stats.troubles() == []
     assert stats.median_ms(in_tenant) is None
     assert stats.incoming(in_tenant)["refused"].total == 0
