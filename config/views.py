@@ -92,7 +92,7 @@ def dashboard(request):
     has = {
         "has_sources": Source.objects.present().exists(),
         "has_events": Event.objects.exists(),
-        "has_subscriptions": Subscription.objects.ready().exists(),
+        "has_subscriptions": not request.actor.tenant.webhooks or Subscription.objects.ready().exists(),
     }
     median = stats.median_ms(tenant)
     context = {

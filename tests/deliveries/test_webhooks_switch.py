@@ -13,6 +13,7 @@ from deliveries import deciding, replay
 from deliveries.models import Delivery, Replay, Undecided
 from deliveries.replay_models import WrongState
 from deliveries.routing import route
+from sources.models import Source
 from subscriptions.evaluator import Evaluator
 from subscriptions.models import Subscription
 from tenants.models import AuditEntry, Tenant
@@ -77,6 +78,15 @@ def test_every_page_says_so_and_none_leads_there(browser, cast, switch):
         assert answer.status_code == 200
         assert "/subscriptions/" not in answer.text, path
         assert "/deliveries/" not in answer.text, path
+
+
+def test_the_dashboard_asks_for_no_subscription(browser, cast, switch, happen):
+    with tenant_scope(cast.tenant.pk):
+        Source.objects.create(tenant=cast.tenant, name="Door", auth_method="none")
+    happen()
+    assert "Three steps" in browser(cast.owner).get("/").text
+    switch(False)
+    assert "steps to the first" not in browser(cast.owner).get("/").text
 
 
 def test_the_others_are_not_concerned(api, cast, switch, subscribe, happen, deliver):
