@@ -32,7 +32,7 @@ E2E_SECONDS = 2 if QUICK else 4
 SUSTAINED_SECONDS = int(os.environ.get("SUSTAINED_SECONDS", "60"))
 ATTEMPTS = int(os.environ.get("ATTEMPTS", "10000000"))
 NOISE_RATE = 20  # messages a second of the tenant whose latency counts
-NOISY_SECONDS = 15
+NOISY_SECONDS, NOISY_TURNS = 15, 3
 RETURNING = 10_000
 CHURN_SECONDS = int(os.environ.get("CHURN_SECONDS", "60"))  # 1800 for half an hour; 0 leaves it out
 CHURN_RATE = 300  # events a second
@@ -279,11 +279,30 @@ def attempts_stored(theatre: Theatre, tenant, subscription, count: int) -> int:
     return count
 
 
-def noisy(theatre: Theatre, portal: Process) -> dict:
-    """Latency of a tenant by itself, and while the receivers of another hang at ten times its rate."""
-    quiet, loud = theatre.tenant("Quiet"), theatre.tenant("Loud")
+def noisy(theatre: Theatre) -> dict:
+    """Latency of a tenant by itself, and while the receivers of another hang at ten times its rate.
+
+    The p99 of one turn is its third worst of 300, which anything on the machine can be: so, three turns.
+    """
+    turns: dict[str, list[dict]] = {"alone": [], "beside": []}
+    for turn in range(NOISY_TURNS):
+        portal = Process("bench.dispatcher")
+        with running(portal):
+            waiting = one_noisy_turn(theatre, portal, turn, turns)
+        theatre.connection.execute("TRUNCATE deliveries_outbox")
+    ratio = ratio_of(turns, "beside", "alone", "p99")
+    shown = "   ".join(
+        f"{p} {median(turns['alone'], p):.1f} → {median(turns['beside'], p):.1f} ms" for p in ("p50", "p99")
+    )
+    say(f"another tenant's receivers hang at 10 × the rate ({waiting:,} wait): {shown}   ratio {ratio:.2f}")
+    return {"noisy_p99_ratio": round(ratio, 2)}
+
+
+def one_noisy_turn(theatre: Theatre, portal: Process, number: int, turns: dict[str, list[dict]]) -> int:
+    """Adds to `turns`; how many messages wait at its end."""
+    quiet, loud = theatre.tenant(f"Quiet {number}"), theatre.tenant(f"Loud {number}")
     sound = [theatre.subscribe(quiet, "/quiet")]
-    hanging = [theatre.subscribe(loud, f"/hang/{number}") for number in range(10)]
+    hanging = [theatre.subscribe(loud, f"/hang/{number}/{receiver}") for receiver in range(10)]
 
     def latencies(seconds: float, with_noise: bool) -> dict:
         theatre.receiver.ask()
@@ -300,16 +319,10 @@ def noisy(theatre: Theatre, portal: Process) -> dict:
         return {"p50": took[len(took) // 2], "p99": took[len(took) * 99 // 100]}
 
     latencies(2, False)
-    alone = latencies(NOISY_SECONDS, False)
+    turns["alone"].append(latencies(NOISY_SECONDS, False))
     latencies(NOISY_SECONDS, True)  # until all of its places hang
-    beside = latencies(NOISY_SECONDS, True)
-    waiting = theatre.connection.execute("SELECT count(*) FROM deliveries_outbox").fetchone()[0]
-    ratio = beside["p99"] / alone["p99"]
-    say(
-        f"another tenant's receivers hang at 10 × the rate ({waiting:,} wait): p50 {alone['p50']:.1f} → "
-        f"{beside['p50']:.1f} ms   p99 {alone['p99']:.1f} → {beside['p99']:.1f} ms   ratio {ratio:.2f}"
-    )
-    return {"noisy_p99_ratio": round(ratio, 2)}
+    turns["beside"].append(latencies(NOISY_SECONDS, True))
+    return theatre.connection.execute("SELECT count(*) FROM deliveries_outbox").fetchone()[0]
 
 
 def returning(theatre: Theatre, portal: Process) -> None:
@@ -477,10 +490,7 @@ def main() -> None:
         with running(receiver, bare, portal):
             figures = dispatching(theatre, bare, portal)
             if not QUICK:
-                noise = Process("bench.dispatcher")
-                with running(noise):
-                    figures |= noisy(theatre, noise)
-                theatre.connection.execute("TRUNCATE deliveries_outbox")
+                figures |= noisy(theatre)
                 returning(theatre, portal)
                 theatre.connection.execute("TRUNCATE deliveries_outbox")
             for process in (bare, portal):
