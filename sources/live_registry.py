@@ -20,7 +20,7 @@ from django.utils import timezone
 from sources.registry import SourceConfig, is_key
 from tenants.async_scope import Line, hanging_up
 
-CHANNEL = "portcullis_sources"  # sources/migrations/0005_tell_registries.py
+CHANNEL = "portcullis_sources"  # sources/migrations/0002_guards.py
 TRUSTED = 0.9  # seconds after the listening connection last answered
 HEARTBEAT = 0.1
 PATIENCE = 5  # seconds, with a database that does not answer

@@ -1,4 +1,4 @@
-"""A database that cannot hold every text is noticed before anything is kept in it."""
+"""A database that cannot be the portal's is noticed before anything is kept in it."""
 
 import os
 import uuid
@@ -6,9 +6,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connection
 
+from config.checks import migrations_are_whole
+from config.management.commands.serve import refuse_unfit_database
 from tests.portal import free_port, manage
 
 
@@ -47,3 +49,18 @@ def test_another_encoding_stops_the_start_with_a_sentence(another_encoding, comm
     assert f'The database "{name}" has the encoding {encoding}; Portcullis needs UTF8.' in refused.stderr
     assert "ENCODING 'UTF8'" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_old_migrations_that_were_all_applied_are_no_trouble(db):
+    assert migrations_are_whole(None, ["default"]) == []
+
+
+@pytest.mark.parametrize("absent", ["0010_lane_row_security", "0008_seen"])
+def test_some_of_the_old_migrations_stop_the_start_with_a_sentence(db, absent):
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM django_migrations WHERE app = 'deliveries' AND name = %s", [absent])
+    (error,) = migrations_are_whole(None, ["default"])
+    assert error.id == "config.E002"
+    assert error.msg.endswith(f" and lacks deliveries.{absent}.")
+    with pytest.raises(CommandError, match=f"lacks deliveries.{absent}"):
+        refuse_unfit_database()

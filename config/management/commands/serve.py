@@ -25,7 +25,7 @@ from django.core.management.base import BaseCommand, CommandError, SystemCheckEr
 from django.db import OperationalError
 
 from config.celery import app
-from config.checks import database_is_utf8
+from config.checks import database_is_utf8, migrations_are_whole
 from config.embedded import Embedded, EmbeddedError, make_var
 from config.supervisor import MARK, Child, Supervisor, end_orphans
 
@@ -80,7 +80,7 @@ class Command(BaseCommand):
     def prepare(self):
         """Everything that needs a started database, before the first request."""
         try:
-            refuse_another_encoding()
+            refuse_unfit_database()
             call_command("migrate", interactive=False, verbosity=0)
         except OperationalError as error:
             raise CommandError(
@@ -124,9 +124,9 @@ def children(var: Path) -> list[Child]:
     ]  # fmt: skip
 
 
-def refuse_another_encoding() -> None:
+def refuse_unfit_database() -> None:
     """Before anything is written: the check that all of them are part of comes after the migrations."""
-    for error in database_is_utf8(None, ["default"]):
+    for error in (*database_is_utf8(None, ["default"]), *migrations_are_whole(None, ["default"])):
         raise CommandError(f"{error.msg}\n{error.hint}")
 
 

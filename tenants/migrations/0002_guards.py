@@ -6,7 +6,8 @@ from tenants.scope import enable_row_security
 
 
 class Migration(migrations.Migration):
-    dependencies = [("tenants", "0001_initial")]
+    replaces = [("tenants", "0002_row_security")]
+    dependencies = [("tenants", "0001_tables")]
     operations = [
         enable_row_security("tenants_tenant", column="id"),
         enable_row_security("tenants_site"),

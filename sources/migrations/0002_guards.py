@@ -1,10 +1,12 @@
-"""Whatever changes what the door knows of a source tells the processes that keep copies (`sources.registry`).
+"""Row-level security; and whatever changes what the door knows of a source tells the processes that keep copies.
 
-The notice is sent with the commit, whoever made the change. Notes of use (`last_received_at`, `last_used_at`) are
-written all the time and change nothing the door goes by, so they tell nobody.
+The notice (`sources.registry`) is sent with the commit, whoever made the change. Notes of use (`last_received_at`,
+`last_used_at`) are written all the time and change nothing the door goes by, so they tell nobody.
 """
 
 from django.db import migrations
+
+from tenants.scope import enable_row_security
 
 CHANNEL = "portcullis_sources"
 NOT_TOLD = {"sources_source": ["last_received_at"], "sources_sourcecredential": ["last_used_at"]}
@@ -38,5 +40,13 @@ def tell(table: str, name: str) -> migrations.RunSQL:
 
 
 class Migration(migrations.Migration):
-    dependencies = [("sources", "0004_every_way_in"), ("tenants", "0004_require_jwt")]
-    operations = [tell(table, name) for table, name in NAMES.items()]
+    replaces = [
+        ("sources", "0002_row_security"),
+        ("sources", "0005_tell_registries"),
+    ]
+    dependencies = [("sources", "0001_tables"), ("tenants", "0002_guards")]
+    operations = [
+        enable_row_security("sources_source"),
+        enable_row_security("sources_sourcecredential"),
+        *(tell(table, name) for table, name in NAMES.items()),
+    ]

@@ -2,9 +2,10 @@
 
 from django.db import migrations
 
+from events.partitions import keep_small
 from tenants.scope import enable_row_security
 
-CHANNEL = "portcullis_sources"  # sources.migrations.0005_tell_registries
+CHANNEL = "portcullis_sources"  # sources/migrations/0002_guards.py
 
 TELL = f"""
     CREATE FUNCTION events_schemaattachment_tell() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -55,11 +56,28 @@ STAY_NO_MORE = """
 
 
 class Migration(migrations.Migration):
-    dependencies = [("events", "0006_schemas"), ("tenants", "0002_row_security")]
+    replaces = [
+        ("events", "0002_row_security"),
+        ("events", "0005_once_key_row_security"),
+        ("events", "0007_schemas_row_security"),
+        ("events", "0009_alarms_row_security"),
+        ("events", "0013_bundles_row_security"),
+    ]
+    dependencies = [("events", "0001_tables"), ("tenants", "0002_guards")]
     operations = [
+        enable_row_security("events_receipt"),
+        enable_row_security("events_event"),
+        enable_row_security("events_inbox"),
+        enable_row_security("events_oncekey"),
         enable_row_security("events_schema"),
         enable_row_security("events_schemaversion"),
         enable_row_security("events_schemaattachment"),
+        enable_row_security("events_alarm"),
+        enable_row_security("events_alarmepisode"),
+        enable_row_security("events_alarmmail"),
+        enable_row_security("events_bundle"),
+        keep_small("events_inbox"),
+        keep_small("events_bundle"),
         migrations.RunSQL(TELL, TELL_NO_MORE),
         migrations.RunSQL(STAY, STAY_NO_MORE),
     ]
