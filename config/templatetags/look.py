@@ -92,7 +92,7 @@ def short_id(identifier: object) -> SafeString:
     whole = str(identifier or "")
     if len(whole) <= 12:
         return format_html("<code>{}</code>", whole)
-    return format_html('<code title="{}">…{}</code>', whole, whole[-8:])
+    return format_html('<code class="nowrap" title="{}">…{}</code>', whole, whole[-8:])
 
 
 @register.filter
