@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import PASSWORD, shown
@@ -38,6 +39,27 @@ def test_a_tenant_is_opened_suspended_and_resumed(session, operator):
     expect(row).to_contain_text("Active")
     owner_page.goto("/sources/")
     expect(owner_page.get_by_role("heading", level=1, name="Sources")).to_be_visible()
+
+
+@pytest.mark.spec("S1")
+def test_webhooks_are_switched_off_and_on(session, operator, globex):
+    page = session(operator).new_page()
+    page.goto("/operators/tenants/")
+    row = page.get_by_role("row", name=re.compile("Globex"))
+    row.get_by_role("button", name="Webhooks off…").click()
+    page.locator("#confirm").get_by_role("button", name="Switch off").click()
+    expect(row.get_by_role("button", name="Webhooks on")).to_be_visible()
+
+    owner_page = session(globex.owner).new_page()
+    owner_page.goto("/")
+    expect(owner_page.get_by_role("link", name="Subscriptions")).to_have_count(0)
+    assert owner_page.goto("/subscriptions/").status == 403
+    expect(owner_page.get_by_role("heading", level=1, name="Webhooks are switched off")).to_be_visible()
+
+    row.get_by_role("button", name="Webhooks on").click()
+    expect(row.get_by_role("button", name="Webhooks off…")).to_be_visible()
+    owner_page.goto("/subscriptions/")
+    expect(owner_page.get_by_role("heading", level=1, name="Subscriptions")).to_be_visible()
 
 
 def test_owners_are_no_operators(page):
