@@ -111,6 +111,7 @@ class Command(BaseCommand):
 def children(var: Path) -> list[Child]:
     """The three commands that make up the portal."""
     environment = {MARK: str(var), "HOST": settings.HOST, "PORT": str(settings.PORT)}
+    checked = {**environment, "CELERY_SKIP_CHECKS": "1"}  # `prepare` has made them; they load every page
     celery = [sys.executable, "-m", "celery", "--app", "config", "--quiet"]
     concurrency = str(settings.WORKER_CONCURRENCY)
     return [
@@ -118,9 +119,9 @@ def children(var: Path) -> list[Child]:
                       "config.asgi:application"], environment),
         Child("worker", [*celery, "worker", "--concurrency", concurrency, "--optimization", "fair",
                          "--without-gossip", "--without-mingle", "--without-heartbeat",
-                         "--loglevel", "warning"], environment),
+                         "--loglevel", "warning"], checked),
         Child("beat", [*celery, "beat", "--schedule", str(var / "beat"), "--pidfile", "",
-                       "--loglevel", "warning"], environment),
+                       "--loglevel", "warning"], checked),
     ]  # fmt: skip
 
 
