@@ -25,6 +25,7 @@ from config.logs import broker_outage, outage
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 QUEUE = "portcullis"
+LOOK = 0.25  # seconds: so often a worker looks whether it is to stop
 MOST_WAITING = 200  # messages: RabbitMQ keeps so many, and of Redis's so many are looked at
 WAITING = (
     f"SELECT 1 FROM pgmq.q_{QUEUE}"  # noqa: S608 (a constant)
@@ -62,8 +63,11 @@ class Portcullis(Celery):
 
     def connection_for_read(self, url: Any = None, **options: Any) -> Any:
         """The consumer's. Celery's pause between two tries grows to half a minute, and one restart after another of the
-        broker could keep a worker out for as long as they last."""
+        broker could keep a worker out for as long as they last. And a worker that is to stop finishes one more wait
+        for messages, of 2 s where Celery has its way."""
         connection = super().connection_for_read(url, **options)
+        drain = connection.drain_events
+        connection.drain_events = lambda timeout=LOOK, **more: drain(timeout=timeout and min(timeout, LOOK), **more)
         connection.ensure_connection = partial(
             connection.ensure_connection, interval_start=1, interval_step=1, interval_max=1
         )

@@ -12,7 +12,7 @@ import pytest
 from kombu.exceptions import OperationalError
 from pgmq.base import PGMQConfig
 
-from config.celery import QUEUE, Portcullis, pgmq_conn_string
+from config.celery import LOOK, QUEUE, Portcullis, pgmq_conn_string
 from tests import brokers
 from tests.portal import ROOT, clean_environment, free_port, wait_for
 
@@ -175,3 +175,11 @@ def test_the_worker_looks_for_its_broker_again_within_two_seconds(monkeypatch):
         broker.ensure_connection(lambda error, pause: pauses.append(pause), 8)
     assert len(pauses) == 8
     assert max(pauses) <= 2
+
+
+@pytest.mark.parametrize(("asked", "waited"), [(2.0, LOOK), (0, 0), (None, None)])
+def test_a_worker_looks_often_whether_it_is_to_stop(app, monkeypatch, asked, waited):
+    seen = []
+    monkeypatch.setattr(kombu.Connection, "drain_events", lambda self, **given: seen.append(given))
+    app.connection_for_read("memory://").drain_events(timeout=asked)
+    assert seen == [{"timeout": waited}]
