@@ -50,7 +50,9 @@ KEEP = """
 """
 ROUTE = """
     WITH due AS (
-        DELETE FROM bare_inbox WHERE id IN (SELECT id FROM bare_inbox ORDER BY id LIMIT 500 FOR UPDATE SKIP LOCKED)
+        DELETE FROM bare_inbox WHERE id = ANY(ARRAY(
+            SELECT id FROM bare_inbox ORDER BY id LIMIT 500 FOR UPDATE SKIP LOCKED
+        ))
         RETURNING id
     ), told AS (
         INSERT INTO bare_delivery (id, message_id, status) SELECT id, id, 'pending' FROM due RETURNING id

@@ -97,9 +97,9 @@ def take_out(subscription_id: uuid.UUID, limit: int) -> list[uuid.UUID]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            DELETE FROM deliveries_pullqueue WHERE delivery_id IN (
+            DELETE FROM deliveries_pullqueue WHERE delivery_id = ANY(ARRAY(
                 SELECT delivery_id FROM deliveries_pullqueue WHERE subscription_id = %s LIMIT %s FOR UPDATE SKIP LOCKED
-            ) RETURNING delivery_id
+            )) RETURNING delivery_id
             """,
             [subscription_id, limit],
         )

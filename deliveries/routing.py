@@ -127,9 +127,9 @@ def _claim_events(batch: int) -> list[Event]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            DELETE FROM events_inbox WHERE event_id IN (
+            DELETE FROM events_inbox WHERE event_id = ANY(ARRAY(
                 SELECT event_id FROM events_inbox ORDER BY event_id LIMIT %s FOR UPDATE SKIP LOCKED
-            ) RETURNING event_id
+            )) RETURNING event_id
             """,
             [batch],
         )

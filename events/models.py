@@ -189,8 +189,10 @@ class OnceKeyQuerySet(models.QuerySet):
         """Delete up to `limit` that bind nobody any more, the oldest first. Returns how many."""
         with connection.cursor() as cursor:
             cursor.execute(
-                "DELETE FROM events_oncekey WHERE (source_id, kind, digest) IN (SELECT source_id, kind, digest"
-                " FROM events_oncekey WHERE expires_at <= %s ORDER BY expires_at LIMIT %s FOR UPDATE SKIP LOCKED)",
+                "WITH expired AS MATERIALIZED (SELECT source_id, kind, digest FROM events_oncekey"
+                " WHERE expires_at <= %s ORDER BY expires_at LIMIT %s FOR UPDATE SKIP LOCKED)"
+                " DELETE FROM events_oncekey AS its USING expired WHERE its.source_id = expired.source_id"
+                " AND its.kind = expired.kind AND its.digest = expired.digest",
                 [at or timezone.now(), limit],
             )
             return cursor.rowcount

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from django.conf import settings
+from django.db import connection
 from django.db.backends.postgresql.operations import DatabaseOperations
 from django.test import Client
 from rest_framework.test import APIClient
@@ -104,3 +105,17 @@ def api(cast):
 @pytest.fixture
 def stranger_api(api, cast):
     return api(Role.OWNER, cast.other_tenant)
+
+
+@pytest.fixture
+def nested_loops(db):
+    """Django's connection joins in no other way, so that one side of a join is read once a row of the other."""
+    others = "hashjoin mergejoin hashagg sort material memoize indexscan indexonlyscan bitmapscan"
+    ways = [f"enable_{way}" for way in others.split()]
+    with connection.cursor() as cursor:
+        for way in ways:
+            cursor.execute(f"SET {way} = off")
+    yield
+    with connection.cursor() as cursor:
+        for way in ways:
+            cursor.execute(f"RESET {way}")

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from django.db import connection
 
-from deliveries import breaker, lanes, lines, outbox, results, sending
+from deliveries import breaker, lanes, lines, outbox, pull_queue, results, routing, sending
 from tenants.scope import system_scope
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -100,3 +100,22 @@ def test_no_queue_is_walked_over(line, state):
         if walked := list(walked_over(plan)):
             found[name] = walked
     assert not found
+
+
+# ── What is locked up to a limit ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(("queue", "fields"), [(outbox, {}), (pull_queue, {"url": "", "delivery": "pull"})])
+def test_no_more_are_taken_out_than_asked_for(subscribe, happen, nested_loops, queue, fields):
+    subscription, _ = subscribe(**fields)
+    for _ in range(5):
+        happen()
+    routing.route()
+    with system_scope():
+        assert [len(queue.take_out(subscription.pk, 2)) for _ in range(4)] == [2, 2, 1, 0]
+
+
+def test_no_more_are_routed_than_asked_for(happen, nested_loops):
+    for _ in range(5):
+        happen()
+    assert [routing.route(2).claimed for _ in range(4)] == [2, 2, 1, 0]

@@ -33,6 +33,16 @@ def test_expired_keys_are_deleted_in_batches(cast, monkeypatch):
         assert not OnceKey.objects.filter(expires_at__lte=now).exists()
 
 
+def test_no_more_are_forgotten_than_asked_for(cast, nested_loops):
+    with system_scope():
+        for number in range(5):
+            OnceKey.objects.create(
+                tenant=cast.tenant, source_id=uuid7(), kind="key", digest=bytes([number] * 16), receipt_id=uuid7(),
+                event_count=1, expires_at=timezone.now() - timedelta(hours=1),
+            )  # fmt: skip
+        assert [OnceKey.objects.forget_expired(2) for _ in range(4)] == [2, 2, 1, 0]
+
+
 @pytest.mark.parametrize("statement", ["_CLAIMED", "_UNCLAIM"])
 def test_keys_are_found_by_their_index_among_however_many(cast, statement):
     """Every sender waits for the commit that these statements are part of."""
