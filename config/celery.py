@@ -19,6 +19,7 @@ from celery.signals import celeryd_init, worker_process_init
 from pgmq import PGMQueue
 from psycopg import pq
 from psycopg.conninfo import make_conninfo
+from psycopg.errors import IdleInTransactionSessionTimeout, UndefinedTable
 
 from config.logs import broker_outage, outage
 
@@ -26,6 +27,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 QUEUE = "portcullis"
 LOOK = 0.25  # seconds: so often a worker looks whether it is to stop
+IDLE = 5.0  # seconds, as of other transactions that hold up everybody (decision 24)
 MOST_WAITING = 200  # messages: RabbitMQ keeps so many, and of Redis's so many are looked at
 WAITING = (
     f"SELECT 1 FROM pgmq.q_{QUEUE}"  # noqa: S608 (a constant)
@@ -63,9 +65,11 @@ class Portcullis(Celery):
 
     def connection_for_read(self, url: Any = None, **options: Any) -> Any:
         """The consumer's. Celery's pause between two tries grows to half a minute, and one restart after another of the
-        broker could keep a worker out for as long as they last. And a worker that is to stop finishes one more wait
-        for messages, of 2 s where Celery has its way."""
+        broker could keep a worker out for as long as they last. A worker that is to stop finishes one more wait for
+        messages, of 2 s where Celery has its way. And where pgmq's queue is gone, or a transaction stood still for
+        too long (IDLE), connecting anew is all it takes: kombu would let the worker end."""
         connection = super().connection_for_read(url, **options)
+        connection.connection_errors = (*connection.connection_errors, UndefinedTable, IdleInTransactionSessionTimeout)
         drain = connection.drain_events
         connection.drain_events = lambda timeout=LOOK, **more: drain(timeout=timeout and min(timeout, LOOK), **more)
         connection.ensure_connection = partial(
@@ -148,11 +152,15 @@ def pgmq_conn_string(database: dict[str, Any]) -> str:
         "user": database["USER"],
         "password": database.get("PASSWORD", ""),
     }
+    sets = [
+        "-c synchronous_commit=off",  # a wake-up that a crash loses is swept up
+        f"-c idle_in_transaction_session_timeout={IDLE * 1000:.0f}",
+    ]
     options = {
         "connect_timeout": 3,
-        "options": "-c synchronous_commit=off",  # a wake-up that a crash loses is swept up
         "application_name": "portcullis broker",
         **{k: v for k, v in options.items() if k not in values},
+        "options": " ".join([*sets, options.get("options", "")]).strip(),
     }
     quoted = {name: _quote(value) for name, value in values.items()}
     quoted["password"] += " " + make_conninfo(**options)

@@ -12,6 +12,7 @@ import pytest
 from kombu.exceptions import OperationalError
 from pgmq.base import PGMQConfig
 
+from config import celery
 from config.celery import LOOK, QUEUE, Portcullis, pgmq_conn_string
 from tests import brokers
 from tests.portal import ROOT, clean_environment, free_port, wait_for
@@ -32,8 +33,7 @@ def sql(db, settings):
         connection.execute("SELECT pgmq.drop_queue(%s)", [QUEUE])
 
 
-@pytest.fixture
-def app(sql, settings):
+def app_of(settings):
     """An app like the portal's, whose broker lies in the test database."""
     app = Portcullis("tests", set_as_current=False)
     app.conf.update(
@@ -46,6 +46,11 @@ def app(sql, settings):
         task_ignore_result=True,
     )
     return app
+
+
+@pytest.fixture
+def app(sql, settings):
+    return app_of(settings)
 
 
 @pytest.fixture
@@ -105,6 +110,41 @@ def test_conn_string_survives_what_pgmq_does_to_it():
         "sslmode": "require",
     }
     assert "pool" not in rebuilt
+
+
+def test_options_of_the_database_are_kept_beside_the_brokers():
+    database = {"NAME": "n", "USER": "u", "HOST": "h", "OPTIONS": {"options": "-c search_path=x"}}
+    rebuilt = psycopg.conninfo.conninfo_to_dict(PGMQConfig(conn_string=pgmq_conn_string(database)).dsn)
+    assert rebuilt["options"].startswith("-c synchronous_commit=off ")
+    assert rebuilt["options"].endswith(" -c search_path=x")
+
+
+def test_a_consumer_that_stands_still_lets_go_of_the_queue(sql, settings, monkeypatch):
+    """Decision 24. What the worker then meets is one of the errors for which it connects anew."""
+    monkeypatch.setattr(celery, "IDLE", 0.3)
+    app = app_of(settings)
+    app.send_task(TASK)
+    with app.connection_for_read() as connection:
+        queue = connection.default_channel.pgmq
+        frozen = queue.pool.getconn()
+        frozen.execute("SELECT * FROM pgmq.read(%s, 60, 1)", [QUEUE])
+        sql("SELECT set_config('lock_timeout', '10s', false)")
+        sql("SELECT pgmq.drop_queue(%s)", QUEUE)
+        with pytest.raises(connection.connection_errors):
+            frozen.commit()
+        queue.pool.putconn(frozen)
+        queue.create_queue(QUEUE)
+        queue.send(QUEUE, {})
+        assert queue.read(QUEUE).message == {}
+
+
+def test_a_consumer_whose_queue_is_gone_connects_anew(app, sql):
+    app.send_task(TASK)
+    with app.connection_for_read() as connection:
+        queue = connection.default_channel.pgmq
+        sql("SELECT pgmq.drop_queue(%s)", QUEUE)
+        with pytest.raises(connection.connection_errors):
+            queue.read(QUEUE)
 
 
 # RabbitMQ and Redis -------------------------------------------------------------------------------

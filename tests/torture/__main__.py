@@ -11,8 +11,10 @@ import random
 import sys
 import time
 
+import psutil
+
 from tests.torture.brokers import Pgmq, RabbitMQ, Redis
-from tests.torture.faults import Torture
+from tests.torture.faults import SHIFT, Torture, clock
 from tests.torture.report import Report
 from tests.torture.stage import Stage
 
@@ -29,12 +31,17 @@ def main(wanted: list[str]) -> int:
     phases = set(wanted or PHASES)
     begun = time.monotonic()
     with Stage(QUICK_RATE if quick else RATE) as stage:
+        beside = stage.begin_workers({}) if quick and "stall" in phases else []
+        stage.set_up()
         print(f"The portal is up after {time.monotonic() - begun:.0f} s (SEED={seed}).", flush=True)
         torture = Torture(stage, quick=quick, chance=random.Random(seed))  # noqa: S311 (no secret)
         with torture.phase("nothing"):
             time.sleep(1 if quick else 10)
         try:
-            (run_quick if quick else run)(torture, phases)
+            if quick:
+                run_quick(torture, phases, beside)
+            else:
+                run(torture, phases)
             torture.drain()
             if "poison" in phases:
                 torture.watch_poison_alone(2 if quick else 30)
@@ -63,7 +70,9 @@ def run(torture: Torture, phases: set[str]) -> None:
     if "broker" in phases:
         torture.lose_broker(Pgmq(stage), 10, pause=2.0)
     if "stall" in phases:
-        torture.stall(3)
+        with stage.more_workers({}) as [other]:
+            for _ in range(3):
+                torture.stall(other)
     if "poison" in phases:
         torture.poison(30)
     if "clock" in phases:
@@ -84,37 +93,34 @@ def run(torture: Torture, phases: set[str]) -> None:
         torture.kill(6, pause=1.0)
 
 
-def run_quick(torture: Torture, phases: set[str]) -> None:
-    """What can, happens to the rest while one worker is stopped past its lease."""
+def run_quick(torture: Torture, phases: set[str], beside: list[psutil.Popen]) -> None:
+    """While one worker (`beside`) is stopped past its lease, everything else happens to the rest."""
     stage = torture.stage
-    torture.missed.append("RabbitMQ (QUICK=1)")
-    if "poison" in phases:
-        torture.poison(1)
-    if "kill" in phases:
-        torture.kill(4, pause=0.5)
-    if "database" in phases:
-        torture.restart_database(1, pause=1.0)
-    if "broker" in phases:
-        torture.lose_broker(Pgmq(stage), 2, pause=0.7)
-    redis = None
-    if "redis" in phases:
-        if Redis.is_here():
-            torture.brokers.append(redis := Redis(stage.folder))
-        else:
-            torture.missed.append("Redis is not on this machine")
-    if "stop" in phases or redis is not None:
-        torture.stop_cleanly(redis)
+    torture.missed += ["Redis (QUICK=1)", "RabbitMQ (QUICK=1)"]
 
     def meanwhile() -> None:
-        if redis is not None:
-            torture.lose_broker(redis, 2, pause=0.7)
-        if "clock" in phases:
-            torture.shift_clocks_at_once(3)
+        wrong = stage.begin_workers(clock(SHIFT), clock(-SHIFT)) if "clock" in phases else []
+        if "kill" in phases:
+            torture.kill(4, pause=0.3)
+        if "poison" in phases:
+            torture.poison(0.5)
+        if wrong:
+            stage.see_them_work(wrong)
+            torture.see_wrong_clocks(1)
+            stage.end_workers(wrong)
+        if "stop" in phases:
+            torture.stop_each_cleanly()
 
+    if "broker" in phases:
+        torture.lose_broker(Pgmq(stage), 2, pause=0.5)
     if "stall" in phases:
-        torture.stall(1, meanwhile)
+        stage.see_them_work(beside)
+        torture.stall(beside[0], meanwhile)
     else:
         meanwhile()
+    if "database" in phases:
+        torture.restart_database(1, pause=0.5)
+    stage.end_workers(beside)
 
 
 def keep_log(stage: Stage) -> None:

@@ -18,7 +18,7 @@ from tests.portal import wait_for
 from tests.torture import poison
 from tests.torture.brokers import Pgmq, RabbitMQ, Redis
 from tests.torture.report import Fault, Phase
-from tests.torture.stage import LEASE, Stage, children
+from tests.torture.stage import LEASE, ROLES, STOPS_WITHIN, Stage, children
 
 PATIENCE = LEASE + 60  # seconds until everything acknowledged must have arrived
 FLOWS_WITHIN = 10  # seconds until anything of it must have: who was stopped may have had the turn to route
@@ -143,33 +143,28 @@ class Torture:
 
     # (d) A stalled worker -----------------------------------------------------------------------------------
 
-    def stall(self, times: int, meanwhile: Callable[[], None] | None = None) -> None:
+    def stall(self, worker: psutil.Popen, meanwhile: Callable[[], None] = lambda: None) -> None:
         """SIGSTOP of a worker in the middle of its requests, and with the turn to route, which all others wait for.
         SIGCONT when its leases have run out.
 
-        The other worker routes, and sends again what was under way; what the stalled one writes then must change
-        nothing. `meanwhile` passes the time with something else; without it we wait.
+        The supervised worker routes, and sends again what was under way; what the stalled one writes then must change
+        nothing. `meanwhile` is what else happens until then.
         """
-        with self.stage.more_workers({}):
-            for _ in range(times):
-                with self.phase(f"worker stopped past its lease ({LEASE} s)") as phase:
-                    before = self.stage.late_attempts()
-                    leader = self.stage.leader("worker")
-                    stalled = [leader, *children(leader.pid)]
-                    has_turn = self._suspend_at_its_turn(stalled)
-                    at = time.time()
-                    self.fault(phase, "SIGSTOP past the lease", at)
-                    phase.notes.append(f"it {'had' if has_turn else 'did not have'} the turn to route")
-                    time.sleep(self.chance.uniform(1, 2))
-                    if not self._flows_since(time.time()):
-                        phase.problems.append("nothing was delivered while one worker of two was stopped")
-                    if meanwhile is not None:
-                        meanwhile()
-                    time.sleep(max(0.0, at + LEASE + 3 - time.time()))
-                    for process in stalled:
-                        with contextlib.suppress(psutil.NoSuchProcess):
-                            process.resume()
-                    self._see_fenced(phase, before)
+        with self.phase(f"worker stopped past its lease ({LEASE} s)") as phase:
+            before = self.stage.late_attempts()
+            stalled = [worker, *worker.children()]
+            has_turn = self._suspend_at_its_turn(stalled)
+            at = time.time()
+            self.fault(phase, "SIGSTOP past the lease", at)
+            phase.notes.append(f"it {'had' if has_turn else 'did not have'} the turn to route")
+            meanwhile()
+            if not self._flows_since(at + self.chance.uniform(1, 2)):
+                phase.problems.append("nothing was delivered while one worker of two was stopped")
+            time.sleep(max(0.0, at + LEASE + 1 - time.time()))
+            for process in stalled:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.resume()
+            self._see_fenced(phase, before)
 
     def _suspend_at_its_turn(self, processes: list[psutil.Process]) -> bool:
         """Suspend them in a transaction of the router's, as a rule. Returns whether that was so."""
@@ -187,7 +182,7 @@ class Torture:
         return False
 
     def _see_fenced(self, phase: Phase, before: int) -> None:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + (2 if self.quick else 10)
         while (late := self.stage.late_attempts() - before) == 0 and time.monotonic() < deadline:
             time.sleep(0.5)
         self.late += late
@@ -210,9 +205,20 @@ class Torture:
             self.stage.portal.start()
             self.fault(phase, "SIGTERM", at, claims=False)
 
+    def stop_each_cleanly(self) -> None:
+        """SIGTERM of web, worker and beat by themselves, each replaced by the supervisor."""
+        with self.phase("SIGTERM of web, worker, beat") as phase:
+            for role in ROLES:
+                leader = wait_for(lambda of=role: self.stage.leader(of), f"there is a leader of {role}")
+                at = time.time()
+                leader.terminate()
+                leader.wait(STOPS_WITHIN)
+                self.fault(phase, f"SIGTERM {role}", at, claims=False)
+
     # (f) Poison ---------------------------------------------------------------------------------------------
 
     def poison(self, seconds: float) -> None:
+        wait_for(self.stage.portal.is_ready, "the portal takes what is half of the poison")
         with self.phase(f"poison × {len(poison.KINDS)}") as phase:
             lines, begun = self.stage.log_lines(), time.monotonic()
             for kind, put in poison.KINDS.items():
@@ -243,23 +249,16 @@ class Torture:
     def shift_clocks(self, seconds: float) -> None:
         """One more worker, whose clock is wrong, while the other is given no work; one way, then the other."""
         for shift in (SHIFT, -SHIFT):
-            with self._wrong_clocks(shift) as phase:
+            with self.phase(f"a worker's clock {shift // 60:+} min") as phase, self.stage.more_workers(clock(shift)):
                 leader = self.stage.leader("worker")
                 leader.suspend()  # what its processes have begun they finish
                 self._see_flow(phase, seconds)
                 leader.resume()
 
-    def shift_clocks_at_once(self, seconds: float) -> None:
-        """Both wrong ways beside each other, and beside all others."""
-        with self._wrong_clocks(SHIFT, -SHIFT) as phase:
+    def see_wrong_clocks(self, seconds: float) -> None:
+        """Of workers that are there already, both wrong ways beside each other, and beside all others."""
+        with self.phase("workers' clocks ± 10 min") as phase:
             self._see_flow(phase, seconds)
-
-    @contextlib.contextmanager
-    def _wrong_clocks(self, *shifts: int) -> Iterator[Phase]:
-        wrong = [{"PYTHONPATH": CLOCK, "TORTURE_CLOCK_SHIFT": str(shift)} for shift in shifts]
-        name = " and ".join(f"{shift // 60:+}" for shift in shifts)
-        with self.phase(f"a worker's clock {name} min") as phase, self.stage.more_workers(*wrong):
-            yield phase
 
     def _see_flow(self, phase: Phase, seconds: float) -> None:
         at = time.time()
@@ -290,6 +289,11 @@ class Torture:
             time.sleep(0.5)
         if left:
             phase.problems.append(f"rows are stuck that nothing holds up: {left}")
+
+
+def clock(shift: int) -> dict[str, str]:
+    """The environment of a process whose clock is so many seconds wrong."""
+    return {"PYTHONPATH": CLOCK, "TORTURE_CLOCK_SHIFT": str(shift)}
 
 
 def is_running(pid: int) -> bool:

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,6 +21,8 @@ from config.embedded import Embedded
 from tests.portal import ROOT, Portal, Tenant, call, clean_environment, wait_for
 
 LEASE = 20  # seconds, the shortest: what a dead worker held comes again after so long
+STOPS_WITHIN = 40  # seconds
+LOCKED_WITHIN = 20  # seconds: whoever stands still holds a lock for 5 (decision 24)
 WORKER = (
     sys.executable, "-m", "celery", "--app", "config", "--quiet", "worker", "--concurrency", "2",
     "--optimization", "fair", "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "warning",
@@ -40,24 +42,27 @@ class Stage:
         self.acked_file, self.ledger_file = self.folder / "acked", self.folder / "ledger"
         self.links_file = self.folder / "links"
         self.helpers: list[subprocess.Popen] = []
+        self.workers: list[psutil.Popen] = []
         self.statuses: dict[str, int] = {}
 
     def __enter__(self) -> "Stage":
         try:
             self.portal.start()
-            self._set_up()
         except BaseException:
             self.__exit__()
             raise
         return self
 
     def __exit__(self, *exc: object) -> None:
+        for worker in self.workers:
+            kill_group(worker)
         for helper in self.helpers:
             helper.kill()
             helper.wait()
         self.portal.__exit__()
 
-    def _set_up(self) -> None:
+    def set_up(self) -> None:
+        """A tenant, the ledger, its subscription, and a sender that begins."""
         self.tenant: Tenant = self.portal.create_tenant("Torture")
         for file in (self.acked_file, self.ledger_file, self.links_file):
             file.touch()
@@ -101,32 +106,39 @@ class Stage:
                 return process
         return None
 
-    @contextlib.contextmanager
-    def more_workers(self, *environments: Mapping[str, str]) -> Iterator[None]:
-        """Workers beside the supervised one, as other machines would run them; each with something in its environment.
-
-        They have to end on SIGTERM.
-        """
+    def begin_workers(self, *environments: Mapping[str, str]) -> list[psutil.Popen]:
+        """Workers beside the supervised one, as other machines run them; each with something in its environment."""
         with (self.folder / "worker.log").open("ab") as log:
-            workers = [
-                subprocess.Popen(
+            begun = [
+                psutil.Popen(
                     WORKER, cwd=ROOT, env=clean_environment(**self.portal.settings, **environment),
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
                 )
                 for environment in environments
             ]  # fmt: skip
-        try:
-            for worker in workers:
-                wait_for(lambda pid=worker.pid: len(children(pid)) >= 2, "another worker has its processes", 120)
-            time.sleep(1)
-            yield
-            for worker in workers:
-                worker.terminate()
-            for worker in workers:
-                worker.wait(40)
-        finally:
-            for worker in workers:
-                kill_group(worker)
+        self.workers += begun
+        return begun
+
+    def see_them_work(self, workers: Iterable[psutil.Popen]) -> None:
+        for worker in workers:
+            wait_for(lambda pid=worker.pid: len(children(pid)) >= 2, "another worker has its processes", 120)
+        time.sleep(1)
+
+    def end_workers(self, workers: Iterable[psutil.Popen]) -> None:
+        """They have to end on SIGTERM."""
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            worker.wait(STOPS_WITHIN)
+            kill_group(worker)
+            self.workers.remove(worker)
+
+    @contextlib.contextmanager
+    def more_workers(self, *environments: Mapping[str, str]) -> Iterator[list[psutil.Popen]]:
+        workers = self.begin_workers(*environments)
+        self.see_them_work(workers)
+        yield workers
+        self.end_workers(workers)
 
     # What there is ---------------------------------------------------------------------------------------------------
 
@@ -143,8 +155,12 @@ class Stage:
         return {number for _, number, _, _ in self.arrivals()}
 
     def query(self, statement: str, parameters: Mapping[str, Any] | list[Any] | None = None) -> list[tuple]:
-        """Read or change the portal's database, past everything that guards it. OperationalError while it is away."""
+        """Read or change the portal's database, past everything that guards it.
+
+        OperationalError while it is away, or where a process that stands still has a lock for longer than it may.
+        """
         with psycopg.connect(self.embedded.superuser_conninfo("portcullis"), autocommit=True) as connection:
+            connection.execute(f"SET lock_timeout = '{LOCKED_WITHIN}s'")
             cursor = connection.execute(statement, parameters)
             return cursor.fetchall() if cursor.description else []
 
@@ -218,7 +234,7 @@ def words(process: psutil.Process) -> list[str]:
     return []
 
 
-def kill_group(process: subprocess.Popen) -> None:
+def kill_group(process: psutil.Popen) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, 9)
     process.wait()
