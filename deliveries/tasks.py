@@ -39,18 +39,23 @@ _pacemakers: list[Pacemaker] = []
 
 @shared_task(name=ROUTE)
 def route() -> None:
-    """Route until the inbox is empty, and wake this process's dispatcher after each batch.
+    """Route what has arrived, and wake this process's dispatcher after each batch.
 
-    Between two batches the events of one bundle are made: thousands of them do not hold up what is ready.
+    Between two batches the events of one bundle are made: thousands of them do not hold up what is ready. After less
+    than a batch nothing is left but what came meanwhile, and whoever kept that wakes us again.
     """
     until = time.monotonic() + ROUTE_SECONDS
-    while (routed := routing.route()).claimed + bundles.unpack():
+    while True:
+        routed = routing.route()
+        unpacked = routed.bundles_wait and bundles.unpack()
         if routed.deliveries:
             _dispatcher.wake()
         if routed.undecided:
             undecided_models.wake()
         if routed.deliveries >= routing.BATCH:
             wake(DISPATCH)
+        if routed.claimed < routing.BATCH and not unpacked:
+            break
         if time.monotonic() > until:
             wake(ROUTE)
             break

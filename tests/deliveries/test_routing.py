@@ -2,15 +2,17 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import psycopg
 import pytest
 from django.db import Error, OperationalError, connection
 
-from deliveries import routing
+from deliveries import routing, tasks
 from deliveries.models import Delivery, Outbox
-from events.models import Inbox
+from events.models import Bundle, Inbox
 from subscriptions.models import Notice, Subscription
+from tenants.ids import uuid7
 from tenants.scope import system_scope, tenant_scope
 
 
@@ -123,13 +125,13 @@ def test_a_worker_that_stands_still_does_not_hold_up_the_others(subscribe, happe
     subscribe()
     event = happen()
     standing, go_on, ended = threading.Event(), threading.Event(), []
-    real = routing._claim_notices
+    real = routing._look
 
-    def stand_still(batch):
-        monkeypatch.setattr(routing, "_claim_notices", real)
+    def stand_still():
+        monkeypatch.setattr(routing, "_look", real)
         standing.set()
         go_on.wait(12)  # less than the bound of all scopes
-        return real(batch)
+        return real()
 
     def work():
         try:
@@ -139,7 +141,7 @@ def test_a_worker_that_stands_still_does_not_hold_up_the_others(subscribe, happe
         finally:
             connection.close()
 
-    monkeypatch.setattr(routing, "_claim_notices", stand_still)
+    monkeypatch.setattr(routing, "_look", stand_still)
     stalled = threading.Thread(target=work)
     stalled.start()
     assert standing.wait(30)
@@ -202,3 +204,44 @@ def test_who_waits_comes_anew_until_it_is_his_turn(subscribe, happen, turn, monk
     threading.Timer(0.5, turn.close).start()
     assert routing.route().deliveries == 1
     assert seen == ["0"]
+
+
+def test_a_task_routes_batch_after_batch_and_ends_with_one_that_is_not_full(subscribe, happen, monkeypatch):
+    subscribe()
+    for _ in range(5):
+        happen()
+    made, real = [], routing.route
+
+    def route():
+        made.append(real(2))
+        return made[-1]
+
+    monkeypatch.setattr(routing, "BATCH", 2)
+    monkeypatch.setattr(routing, "route", route)
+    monkeypatch.setattr(tasks, "_dispatcher", SimpleNamespace(wake=lambda: None))
+    monkeypatch.setattr(tasks, "wake", lambda task: None)
+    tasks.route()
+    assert [routed.claimed for routed in made] == [2, 2, 1]
+    assert len(deliveries()) == 5
+
+
+def test_a_batch_says_whether_bundles_wait(cast):
+    assert not routing.route().bundles_wait
+    with system_scope():
+        Bundle.objects.create(receipt_id=uuid7(), tenant=cast.tenant, division="")
+    assert routing.route().bundles_wait
+
+
+def test_a_subscription_that_became_ready_or_none_is_seen_at_once(cast, subscribe, happen):
+    """Its statement is kept, not its answer."""
+    subscription, _ = subscribe()
+    happen()
+    assert routing.route().deliveries == 1
+    with tenant_scope(cast.tenant.pk):
+        subscription.disable("By a test.")
+    happen()
+    assert routing.route().deliveries == 0
+    with tenant_scope(cast.tenant.pk):
+        assert subscription.enable()
+    happen()
+    assert routing.route().deliveries == 1

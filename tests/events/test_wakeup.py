@@ -9,7 +9,7 @@ import pytest
 
 from config.celery import WAITING, app
 from events import wakeup as module
-from events.wakeup import LoopWakeup, Wakeup
+from events.wakeup import HEARD, ROUTE, LoopWakeup, Wakeup
 from tests.portal import wait_for
 
 
@@ -112,6 +112,21 @@ def test_stopping_forgets_what_is_planned(sent, on_pgmq):
     wakeup = LoopWakeup("some.task", Line(), interval=60)
     after(wakeup, wakeup.wake, wakeup.wake)
     assert sent == ["some.task"]
+
+
+def test_workers_that_listen_are_told_each_time_and_get_few_messages(sent, on_pgmq):
+    line = Line()
+    wakeup = LoopWakeup(ROUTE, line, interval=0.001)
+    after(wakeup, *[wakeup.wake] * 4)
+    assert [statement for statement, _ in line.asked].count(HEARD) == 4
+    assert sent == [ROUTE]
+
+
+def test_after_a_while_they_get_another_message(sent, on_pgmq, monkeypatch):
+    monkeypatch.setattr(module, "MESSAGE_INTERVAL", 0.02)
+    wakeup = LoopWakeup(ROUTE, Line(), interval=0.001)
+    after(wakeup, wakeup.wake, wakeup.wake)
+    assert sent == [ROUTE, ROUTE]
 
 
 class Broker:
