@@ -212,7 +212,11 @@ class Torture:
                 leader = wait_for(lambda of=role: self.stage.leader(of), f"there is a leader of {role}")
                 at = time.time()
                 leader.terminate()
-                leader.wait(STOPS_WITHIN)
+                try:
+                    leader.wait(STOPS_WITHIN)
+                except psutil.TimeoutExpired:
+                    phase.problems.append(f"{role} had not ended {STOPS_WITHIN} s after SIGTERM")
+                    leader.kill()
                 self.fault(phase, f"SIGTERM {role}", at, claims=False)
 
     # (f) Poison ---------------------------------------------------------------------------------------------
