@@ -206,11 +206,17 @@ class Torture:
             self.fault(phase, "SIGTERM", at, claims=False)
 
     def stop_each_cleanly(self) -> None:
-        """SIGTERM of web, worker and beat by themselves, each replaced by the supervisor."""
+        """SIGTERM of web, worker and beat by themselves, each replaced by the supervisor.
+
+        The worker has just lost its processes: one of them waited for tasks, and the others for their turn to.
+        """
         with self.phase("SIGTERM of web, worker, beat") as phase:
             for role in ROLES:
                 leader = wait_for(lambda of=role: self.stage.leader(of), f"there is a leader of {role}")
                 at = time.time()
+                if role == "worker":
+                    self._kill_processes_of(leader)
+                    self.fault(phase, "SIGKILL of a worker's processes", at)
                 leader.terminate()
                 try:
                     leader.wait(STOPS_WITHIN)
@@ -218,6 +224,14 @@ class Torture:
                     phase.problems.append(f"{role} had not ended {STOPS_WITHIN} s after SIGTERM")
                     leader.kill()
                 self.fault(phase, f"SIGTERM {role}", at, claims=False)
+
+    def _kill_processes_of(self, worker: psutil.Process) -> None:
+        """All of them. Returns when it has others."""
+        killed = children(worker.pid)
+        for process in killed:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        wait_for(lambda: len(set(children(worker.pid)) - set(killed)) >= 2, "the worker has processes again", 60)
 
     # (f) Poison ---------------------------------------------------------------------------------------------
 
