@@ -33,7 +33,7 @@ from deliveries import breaker, lanes, lines, results
 from deliveries.endpoints import Endpoints
 from deliveries.fairness import Others, Places
 from deliveries.lanes import Head
-from deliveries.lines import Here, Line, at_once
+from deliveries.lines import Here, Line, at_once, only
 from deliveries.outbox import Claim, Claiming
 from deliveries.results import Decided, decide
 from deliveries.sending import (
@@ -55,6 +55,8 @@ from events.wakeup import CHANNEL
 from subscriptions.verification import portal_guard
 from vault.credentials import TOUCH_INTERVAL
 
+DUE = "portcullis_due"  # a channel: more is due than one dispatcher has places for
+TELL_SECONDS = 0.05  # the others are told of it this often
 BATCH = 200  # results of one transaction
 FLUSH_SECONDS = 0.003
 RECOVERY_SECONDS = 1.0
@@ -74,7 +76,8 @@ class Dispatcher:
 
     `wake()` is for tasks; `drain()` runs in the caller's thread, on Django's connection, until nothing is due or in
     flight. One of the two, not both. `route` makes deliveries of what has arrived and wakes this dispatcher: the thread
-    calls it as soon as the door says that something has, which is sooner than a task can be here.
+    calls it as soon as the door says that something has, which is sooner than a task can be here. It tells others when
+    there is more than it can take.
     """
 
     def __init__(
@@ -94,7 +97,9 @@ class Dispatcher:
         self._used: dict[UUID, float] = {}
         self._client: Client | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._news = asyncio.Event()  # something may be due, or a place is free
+        self._news = asyncio.Event()  # something may be due, or may be claimed now
+        self._left_some = True  # whether the last claim may have left something that was due, for want of places
+        self._told_at = float("-inf")
         self._answered = asyncio.Event()
         self._stopping = False
         self._start_lock = threading.Lock()
@@ -138,7 +143,7 @@ class Dispatcher:
             self._gate = Line(gate, durable=False)  # nor does one that forgets what was put off
             async with self._new_client() as self._client:
                 recording = asyncio.create_task(self._for_ever(self._record_or_wait, Line(aside)))
-                hearing = asyncio.create_task(self._for_ever(self._hear_and_route, Line(router)))
+                hearing = asyncio.create_task(self._for_ever(self._hear, Line(router)))
                 # A claim that the server forgets when it crashes loses nothing: what it leased is due again.
                 await self._for_ever(self._claim_or_wait, Line(aside, durable=False))
                 hearing.cancel()
@@ -168,11 +173,12 @@ class Dispatcher:
             await asyncio.sleep(RECOVERY_SECONDS)
         await line.close()
 
-    async def _hear_and_route(self, line: Line) -> bool:
-        if self._route is None:
-            return False
-        await line.heard(CHANNEL)
-        await line.call(self._route)
+    async def _hear(self, line: Line) -> bool:
+        heard = await line.heard([DUE] if self._route is None else [DUE, CHANNEL])
+        if DUE in heard:
+            self._news.set()
+        if CHANNEL in heard and self._route is not None:
+            await line.call(self._route)
         return True
 
     async def _claim_or_wait(self, line: Line) -> bool:
@@ -180,11 +186,22 @@ class Dispatcher:
         if self._stopping:
             return False
         self._news.clear()
+        self._left_some = True  # until it is known: places may become free meanwhile
         room, others = self._places.offer()
         claimed = await self._claim(line, room, others.and_these(self._asked_about))
+        self._left_some = claimed >= room or any(others)
+        if self._left_some:
+            await self._tell_others(line)
         if claimed < room or room <= 0:
             await self._news.wait()
         return True
+
+    async def _tell_others(self, line: Line) -> None:
+        """Dispatchers of other processes, and this one, which claims once more than it would have to."""
+        now = time.monotonic()
+        if now - self._told_at >= TELL_SECONDS:
+            self._told_at = now
+            await line.run(only("SELECT pg_notify($1, '')", [DUE]))
 
     async def _record_or_wait(self, line: Line) -> bool:
         """Write what came of some requests, or wait for answers. False when none will come any more."""
@@ -411,7 +428,8 @@ class Dispatcher:
             await self._write(line, [one for one in decided if one.has_consequences])
         finally:
             self._done.extendleft(one for one in reversed(batch) if not one.is_written)
-            self._news.set()
+            if self._left_some or any([one.has_consequences for one in decided]):
+                self._news.set()
         if used := self._to_note(batch):
             await line.call(results.note_use, used)
 

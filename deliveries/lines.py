@@ -8,6 +8,7 @@ within an event loop, each statement in a transaction of its own.
 import asyncio
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from concurrent.futures import Executor
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import psycopg
@@ -16,7 +17,7 @@ from django.db.utils import InterfaceError, InternalError, OperationalError
 
 from events.columns import teach
 from tenants.async_scope import hanging_up, system_connection
-from tenants.scope import IDLE_WITH_LOCKS, system_scope
+from tenants.scope import IDLE_WITH_LOCKS, is_system, system_scope
 
 PATIENCE = 30  # seconds for one statement
 LOST = (psycopg.OperationalError, psycopg.InterfaceError, OperationalError, InterfaceError, OSError)
@@ -40,8 +41,11 @@ _NOT_DURABLE = "SELECT set_config('synchronous_commit', 'off', false)"
 
 
 def run(steps: Steps[Result]) -> Result:
-    """Run the steps in one transaction that sees every tenant's rows. Raises `django.db.Error`."""
-    scope = system_scope(idle=IDLE_WITH_LOCKS)
+    """Run the steps in one transaction that sees every tenant's rows. Raises `django.db.Error`.
+
+    Within one that does so already they are part of it, without a savepoint: an error ends all of it.
+    """
+    scope = nullcontext() if is_system(IDLE_WITH_LOCKS) else system_scope(idle=IDLE_WITH_LOCKS)
     with scope, connection.wrap_database_errors, psycopg.RawCursor(connection.connection) as cursor:
         teach(cursor.adapters)
         cursor.execute(_BY_INDEX_HERE)
@@ -82,15 +86,17 @@ class Line:
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._listening: psycopg.AsyncConnection[Any] | None = None
 
-    async def heard(self, channel: str) -> None:
-        """Wait for a NOTIFY. Returns at once where it only begins to listen: something may have come before."""
+    async def heard(self, channels: Sequence[str]) -> set[str]:
+        """Wait for a NOTIFY: the channels there was one in. All of them, at once, where it only begins to listen:
+        something may have come before.
+        """
         line = await self._connected()
         if self._listening is not line:
-            await line.execute(f"LISTEN {channel}")
+            for channel in channels:
+                await line.execute(f"LISTEN {channel}")
             self._listening = line
-            return
-        async for _ in line.notifies(stop_after=1):
-            pass
+            return set(channels)
+        return {notify.channel async for notify in line.notifies(stop_after=1)}
 
     async def run(self, steps: Steps[Result]) -> Result:
         """Run the steps, each for itself. Raises `psycopg.Error` and OSError: those of LOST where it broke."""

@@ -279,13 +279,17 @@ def _refuse_unconfirmed(subscription: Subscription) -> None:
 
 def keep_new(made: Sequence[tuple[New, Subscription]]) -> None:
     """Each delivery where it waits: in the outbox, in line, or in the queue of what its receiver polls."""
-    in_line = [
-        (new, one) for new, one in made if not one.is_polled and new.kind == "event" and one.sending_mode.in_line
-    ]
-    taken = {new.pk for new, _ in in_line}
-    outbox.put([new for new, one in made if not one.is_polled and new.pk not in taken])
+    at_once, in_line, polled = [], [], []
+    for new, subscription in made:
+        if subscription.is_polled:
+            polled.append(new)
+        elif new.kind == "event" and subscription.sending_mode.in_line:
+            in_line.append((new, subscription))
+        else:
+            at_once.append(new)
+    outbox.put(at_once)
     lanes.put(in_line)
-    pull_queue.put([new for new, one in made if one.is_polled])
+    pull_queue.put(polled)
 
 
 def as_new(delivery: Delivery) -> New:

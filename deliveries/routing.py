@@ -18,9 +18,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Any, NamedTuple
+from uuid import UUID
 
 import psycopg
 from django.db import OperationalError, connection
+from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
 from deliveries.keeping import New
@@ -32,11 +35,31 @@ from tenants.scope import IDLE_WITH_LOCKS, system_scope
 
 BATCH = 500
 QUEUE_ANEW = 0.5  # seconds that one waits for its turn
-ASKED = ("id", "tenant_id", "type", "severity", "source_id", "site_id")  # of an event; bodies are not looked at
-# In words of SQL, which Django need not find anew for each batch.
+KEPT = 10_000  # subscriptions that are remembered
+
+
+class Arrived(NamedTuple):
+    """What is asked of an event; bodies are not looked at. Two that differ in their id alone are told the same ones."""
+
+    id: UUID
+    tenant_id: UUID
+    type: str
+    severity: str | None
+    source_id: UUID | None
+    site_id: UUID | None
+
+    @property
+    def pk(self) -> UUID:
+        return self.id
+
+
+ASKED = Arrived._fields
 _EVENTS = f"SELECT {', '.join(ASKED)} FROM events_event WHERE id = ANY(%s) ORDER BY id"  # noqa: S608 (constants)
-_RARE = (
-    "SELECT EXISTS (SELECT FROM subscriptions_notice WHERE routed_at IS NULL),"
+# The turn, and whether there are notices to route and bundles to unpack: as a rule not. Whoever makes one of them wakes
+# a pass that begins after it, so this may have been looked up before the turn came.
+_TURN = (
+    "SELECT set_config('lock_timeout', %s, true), pg_advisory_xact_lock(hashtext('routing')),"
+    " set_config('lock_timeout', '0', true), EXISTS (SELECT FROM subscriptions_notice WHERE routed_at IS NULL),"
     " EXISTS (SELECT FROM events_bundle WHERE due_at <= statement_timestamp())"
 )
 
@@ -71,14 +94,17 @@ def route(batch: int = BATCH) -> Routed:
 
 def _route(batch: int) -> Routed:
     with system_scope(idle=IDLE_WITH_LOCKS):
-        _take_turns()
+        notices_wait, bundles_wait = _take_turns()
         events = _claim_events(batch)
-        notices_wait, bundles_wait = _look()
         notices = _claim_notices(batch) if notices_wait else []
         made = _Made()
         ready = _ready_subscriptions({event.tenant_id for event in events})
+        told: dict[tuple[Any, ...], list[Subscription]] = {}
         for event in events:
-            made.add(event, _told(event, ready[event.tenant_id]))
+            asked = event[1:]
+            if asked not in told:
+                told[asked] = list(_told(event, ready[event.tenant_id]))
+            made.add(event, told[asked])
         made.deliveries += [(as_new(of_notice(notice)), notice.subscription) for notice in notices]
         made.keep()
     return Routed(len(events), len(notices), made.delivery_count, made.undecided_count, bundles_wait)
@@ -93,10 +119,12 @@ class _Made:
         self.delivery_count = self.undecided_count = 0
         self._written_at = now()
 
-    def add(self, event: Event, told: Iterable[Subscription]) -> None:
+    def add(self, event: Arrived, told: Iterable[Subscription]) -> None:
         for subscription in told:
             if subscription.filter:
-                self.undecided.append(Undecided(event=event, subscription=subscription, tenant_id=event.tenant_id))
+                self.undecided.append(
+                    Undecided(event_id=event.id, subscription=subscription, tenant_id=event.tenant_id)
+                )
             else:
                 self.deliveries.append((new_of_event(event, subscription), subscription))
         if now() - self._written_at > IDLE_WITH_LOCKS / 10:
@@ -119,20 +147,18 @@ def is_due() -> bool:
         return Inbox.objects.exists() or Notice.objects.filter(routed_at=None).exists()
 
 
-def _take_turns() -> None:
+def _take_turns() -> tuple[bool, bool]:
     """One routes at a time: of two at once the one with the later events could end first, and lines be out of order.
 
-    Who waits comes anew now and then: one that stands still must not be given the turn.
+    Who waits comes anew now and then: one that stands still must not be given the turn. Returns whether notices wait,
+    and bundles.
     """
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT set_config('lock_timeout', %s, true), pg_advisory_xact_lock(hashtext('routing')),"
-            " set_config('lock_timeout', '0', true)",
-            [f"{QUEUE_ANEW * 1000:.0f}"],
-        )
+        cursor.execute(_TURN, [f"{QUEUE_ANEW * 1000:.0f}"])
+        return cursor.fetchone()[3:]
 
 
-def _claim_events(batch: int) -> list[Event]:
+def _claim_events(batch: int) -> list[Arrived]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -143,17 +169,11 @@ def _claim_events(batch: int) -> list[Event]:
             [batch],
         )
         ids = [row[0] for row in cursor.fetchall()]
-    if not ids:
-        return []
-    # A retention that ran ahead of a long backlog may have taken an event: there is nothing left to tell of it.
-    return list(Event.objects.raw(_EVENTS, [ids]))
-
-
-def _look() -> tuple[bool, bool]:
-    """Are there notices to route, and bundles to unpack? As a rule not: one statement says so."""
-    with connection.cursor() as cursor:
-        cursor.execute(_RARE)
-        return cursor.fetchone()
+        if not ids:
+            return []
+        # A retention that ran ahead of a long backlog may have taken an event: there is nothing left to tell of it.
+        cursor.execute(_EVENTS, [ids])
+        return list(map(Arrived._make, cursor.fetchall()))
 
 
 def _claim_notices(batch: int) -> list[Notice]:
@@ -168,35 +188,54 @@ def _claim_notices(batch: int) -> list[Notice]:
     return notices
 
 
-def _told(event: Event, ready: Iterable[Subscription]) -> Iterator[Subscription]:
+def _told(event: Arrived, ready: Iterable[Subscription]) -> Iterator[Subscription]:
     for subscription in ready:
         try:
             wanted = wants(subscription, event)
         except Exception as error:  # one that cannot be asked must not hold up everybody's events
             said = error if isinstance(error, ValueError) else type(error).__name__
-            logger.error("Subscription %s is not told of event %s: %s", subscription.pk, event.pk, said)
+            logger.error("Subscription %s is not told of event %s and its like: %s", subscription.pk, event.pk, said)
             continue
         if wanted:
             yield subscription
 
 
-def wants(subscription: Subscription, event: Event) -> bool:
+def wants(subscription: Subscription, event: Event | Arrived) -> bool:
     """Did this subscription ask for this event, but for what its filter says? (S2, T2)"""
     return not refused_by(subscription, event)
 
 
-def _ready_subscriptions(tenants: set) -> dict:
-    by_tenant = defaultdict(list)
-    if tenants:
-        text, parameters = _ready()
-        for subscription in Subscription.objects.raw(text, [*parameters, list(tenants)]):
-            by_tenant[subscription.tenant_id].append(subscription)
+def _ready_subscriptions(tenants: set[UUID]) -> dict[UUID, list[Subscription]]:
+    """By tenant. Each is read once for as long as its row's version stays what it was."""
+    by_tenant: dict[UUID, list[Subscription]] = defaultdict(list)
+    if not tenants:
+        return by_tenant
+    text, parameters = _ready()
+    with connection.cursor() as cursor:
+        cursor.execute(text, [*parameters, list(tenants)])
+        versions = dict(cursor.fetchall())
+    changed = [pk for pk, version in versions.items() if pk not in _kept or _kept[pk][0] != version]
+    if changed:
+        if len(_kept) > KEPT:
+            _kept.clear()
+            changed = list(versions)
+        for subscription in Subscription.objects.filter(pk__in=changed).defer("url", "headers", "auth_secrets"):
+            _kept[subscription.pk] = versions[subscription.pk], subscription
+    for pk in versions:
+        if pk in _kept:  # or it was deleted between the two statements
+            by_tenant[_kept[pk][1].tenant_id].append(_kept[pk][1])
     return by_tenant
 
 
+_kept: dict[UUID, tuple[str, Subscription]] = {}
+
+
 @cache
-def _ready() -> tuple[str, tuple]:
-    """The same for all tenants, as Django says it in SQL, which takes it longer than PostgreSQL needs to answer."""
-    ready = Subscription.objects.ready().order_by().defer("url", "headers", "auth_secrets")
+def _ready() -> tuple[str, tuple[Any, ...]]:
+    """Of those that are ready: id and version, which is where the row stands and who wrote it. The same for all
+    tenants, as Django says it in SQL, which takes it longer than PostgreSQL needs to answer.
+    """
+    version = RawSQL("subscriptions_subscription.xmin::text || subscriptions_subscription.ctid::text", ())  # noqa: S611
+    ready = Subscription.objects.ready().order_by().annotate(version=version).values_list("id", "version", "tenant_id")
     text, parameters = ready.query.sql_with_params()
-    return f"SELECT * FROM ({text}) AS ready WHERE tenant_id = ANY(%s)", parameters  # noqa: S608 (Django's)
+    return f"SELECT id, version FROM ({text}) AS ready WHERE tenant_id = ANY(%s)", parameters  # noqa: S608 (Django's)

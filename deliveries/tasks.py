@@ -6,6 +6,7 @@ import sys
 import time
 from datetime import timedelta
 
+from billiard import current_process
 from celery import shared_task
 from celery.signals import worker_process_init, worker_process_shutdown, worker_ready, worker_shutdown
 from django.conf import settings
@@ -139,11 +140,15 @@ def sweep() -> None:
 def start_fresh(**kwargs) -> None:
     """A forked worker has no threads: it needs a dispatcher of its own. And nobody shares a process that asks.
 
+    One process of a pool hears what the door says, and routes: of several the first would, and the others would come
+    too late for more than a few events each.
+
     What is imported by now stays for good: the garbage collector need not look at it with every dozen of requests. And
     threads that use the models do not keep the event loop waiting for Python's 5 ms.
     """
     global _dispatcher, _evaluator
-    _dispatcher, _evaluator = Dispatcher(route=route), Evaluator()
+    is_first = getattr(current_process(), "index", 0) == 0
+    _dispatcher, _evaluator = Dispatcher(route=route if is_first else None), Evaluator()
     sys.setswitchinterval(0.0005)
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)

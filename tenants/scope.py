@@ -47,6 +47,11 @@ def current_scope() -> str:
     return _scope.get()
 
 
+def is_system(idle: float) -> bool:
+    """Whether the transaction that is open sees the rows of all tenants, and ends when it stands still for so long."""
+    return connection.in_atomic_block and _scope.get() == EVERY_TENANT and _idle.get() <= idle
+
+
 @contextmanager
 def _scoped(value: str, idle: float = IDLE) -> Iterator[None]:
     scope, still = _scope.set(value), _idle.set(min(idle, _idle.get()))

@@ -4,6 +4,7 @@ import threading
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from deliveries import lines, outbox
@@ -131,6 +132,67 @@ def test_a_tenant_whose_receivers_hang_does_not_hold_up_another(subscribe, happe
     assert told == 5
     assert hung < 16
     assert len(hanging.posted) == 30
+
+
+@pytest.mark.spec("B8")
+@pytest.mark.django_db(transaction=True)
+def test_a_dispatcher_that_has_no_places_left_calls_others(subscribe, happen, opened):
+    """One that was not woken: its process is another, and the router's is busy."""
+    let_go = threading.Event()
+    with Receiver(lambda posted: Answer(204) if let_go.wait(30) else Answer(500)) as hanging:
+        subscribe(url=hanging.url)
+        first, other = (Dispatcher(places=Places(places=64, of_one_subscription=8)) for _ in range(2))
+        for one in (first, other):
+            one.wake()
+        wait_until(lambda: listeners() == 2)
+        for _ in range(30):
+            happen()
+        route()
+        first.wake()
+        wait_until(lambda: len(hanging.posted) >= 16)
+        hung = len(hanging.posted)
+        let_go.set()
+        wait_until(lambda: len(hanging.posted) == 30)
+        for one in (first, other):
+            one.stop(20)
+    assert hung == 16
+    assert len({posted.headers["webhook-id"] for posted in hanging.posted}) == 30
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_was_told_is_no_reason_to_claim_again(subscribe, happen, opened, receiver, monkeypatch):
+    """Where the last claim found all that was due."""
+    claims, real = [], Claiming.claiming
+    monkeypatch.setattr(Claiming, "claiming", lambda *given: claims.append(given) or real(*given))
+    subscribe()
+    dispatcher = Dispatcher()
+    dispatcher.wake()
+    wait_until(lambda: listeners() == 1)
+    threading.Event().wait(0.3)  # what it claims because it begins to listen
+    for number in range(1, 4):
+        happen()
+        route()
+        claims.clear()
+        dispatcher.wake()
+        wait_until(lambda number=number: len(receiver.posted) == number and not waiting())
+        threading.Event().wait(0.1)
+        assert len(claims) == 1
+    dispatcher.stop(10)
+
+
+def waiting() -> int:
+    with system_scope():
+        return Outbox.objects.count()
+
+
+def listeners() -> int:
+    """Connections that have begun to listen, and wait."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN %'"
+            " AND state = 'idle'"
+        )
+        return cursor.fetchone()[0]
 
 
 def wait_until(done, seconds: float = 30) -> None:

@@ -125,13 +125,13 @@ def test_a_worker_that_stands_still_does_not_hold_up_the_others(subscribe, happe
     subscribe()
     event = happen()
     standing, go_on, ended = threading.Event(), threading.Event(), []
-    real = routing._look
+    real = routing._ready_subscriptions
 
-    def stand_still():
-        monkeypatch.setattr(routing, "_look", real)
+    def stand_still(tenants):
+        monkeypatch.setattr(routing, "_ready_subscriptions", real)
         standing.set()
         go_on.wait(12)  # less than the bound of all scopes
-        return real()
+        return real(tenants)
 
     def work():
         try:
@@ -141,7 +141,7 @@ def test_a_worker_that_stands_still_does_not_hold_up_the_others(subscribe, happe
         finally:
             connection.close()
 
-    monkeypatch.setattr(routing, "_look", stand_still)
+    monkeypatch.setattr(routing, "_ready_subscriptions", stand_still)
     stalled = threading.Thread(target=work)
     stalled.start()
     assert standing.wait(30)
@@ -156,8 +156,8 @@ def test_a_worker_that_stands_still_does_not_hold_up_the_others(subscribe, happe
 def test_one_that_is_at_it_for_long_does_not_stand_still(subscribe, happen, monkeypatch):
     monkeypatch.setattr(routing, "IDLE_WITH_LOCKS", 0.4)
     subscribe()
-    for _ in range(20):
-        happen()
+    for number in range(20):
+        happen(f"user.number-{number}")  # of two that are alike only the first is asked about
     real = routing.wants
 
     def slowly(*args):
@@ -245,3 +245,54 @@ def test_a_subscription_that_became_ready_or_none_is_seen_at_once(cast, subscrib
         assert subscription.enable()
     happen()
     assert routing.route().deliveries == 1
+
+
+def test_a_subscription_that_changed_is_asked_as_it_is_now(cast, subscribe, happen):
+    """It is kept from batch to batch, and believed by its version."""
+    subscription, _ = subscribe(event_types=["user.*"])
+    happen("user.created")
+    assert routing.route().deliveries == 1
+    with tenant_scope(cast.tenant.pk):
+        Subscription.objects.filter(pk=subscription.pk).update(event_types=["order.*"], shape="raw")
+    happen("user.created")
+    happen("order.paid")
+    assert routing.route().deliveries == 1
+    told = [(one.event_type, one.shape) for one in deliveries()]
+    assert told == [("user.created", "envelope"), ("order.paid", "raw")]
+
+
+def test_so_is_each_of_more_than_are_kept(subscribe, happen, monkeypatch):
+    monkeypatch.setattr(routing, "KEPT", 2)
+    for number in range(5):
+        subscribe(name=f"Number {number}")
+        happen()
+        assert routing.route().deliveries == number + 1
+
+
+def test_events_that_are_alike_are_asked_about_once(cast, subscribe, happen, monkeypatch):
+    """Alike: of the same tenant, type, severity, source and site."""
+    subscribe()
+    subscribe(tenant=cast.other_tenant)
+    asked, real = [], routing.wants
+    monkeypatch.setattr(routing, "wants", lambda *both: asked.append(both) or real(*both))
+    for _ in range(3):
+        happen(severity="low")
+        happen(severity="high")
+        happen("order.paid", severity="low")
+        happen(severity="low", tenant=cast.other_tenant)
+    assert routing.route().deliveries == 12
+    assert len(asked) == 4
+
+
+def test_one_of_a_pools_processes_hears_the_door(monkeypatch):
+    """Each would route what it hears of, one after another."""
+    made = []
+    monkeypatch.setattr(tasks, "Dispatcher", lambda route: made.append(route) or SimpleNamespace(wake=lambda: None))
+    monkeypatch.setattr(tasks, "_dispatcher", None)
+    monkeypatch.setattr(tasks, "_evaluator", None)
+    monkeypatch.setattr(tasks, "gc", SimpleNamespace(freeze=lambda: None, set_threshold=lambda *numbers: None))
+    monkeypatch.setattr(tasks, "sys", SimpleNamespace(setswitchinterval=lambda seconds: None))
+    for process in (SimpleNamespace(index=0), SimpleNamespace(index=1), SimpleNamespace(index=2), SimpleNamespace()):
+        monkeypatch.setattr(tasks, "current_process", lambda process=process: process)
+        tasks.start_fresh()
+    assert made == [tasks.route, None, None, tasks.route], "the last one is no pool's"
