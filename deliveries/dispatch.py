@@ -102,6 +102,7 @@ class Dispatcher:
         self._told_at = float("-inf")
         self._answered = asyncio.Event()
         self._stopping = False
+        self._has_claimed_its_last = False
         self._start_lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -148,6 +149,7 @@ class Dispatcher:
                 await self._for_ever(self._claim_or_wait, Line(aside, durable=False))
                 hearing.cancel()
                 await asyncio.gather(hearing, *self._at_the_gate, return_exceptions=True)
+                self._has_claimed_its_last = True
                 self._answered.set()
                 await recording
             await self._gate.close()
@@ -205,7 +207,7 @@ class Dispatcher:
 
     async def _record_or_wait(self, line: Line) -> bool:
         """Write what came of some requests, or wait for answers. False when none will come any more."""
-        if self._stopping and not self._places.taken:
+        if self._has_claimed_its_last and not self._places.taken:
             return False
         await self._answers()
         await self._record(line)

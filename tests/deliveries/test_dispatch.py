@@ -1,6 +1,8 @@
 """What leaves, what is written about it, and what a lease protects."""
 
+import asyncio
 import json
+import threading
 import uuid
 from datetime import UTC, datetime, timedelta
 
@@ -298,6 +300,33 @@ def test_a_woken_dispatcher_sends_in_its_own_thread(subscribe, happen, receiver,
     assert len(receiver.posted) == len({p.headers["webhook-id"] for p in receiver.posted}) == 30
     with system_scope():
         assert Delivery.objects.filter(status="delivered").count() == 30
+
+
+@pytest.mark.spec("B11")
+@pytest.mark.django_db(transaction=True)
+def test_what_a_stopping_dispatcher_was_just_claiming_is_written_too(
+    subscribe, happen, receiver, opened, only, monkeypatch
+):
+    """Found by the torture: else it is sent once more when its lease has run out."""
+    real, asked = Dispatcher._claim, threading.Event()
+
+    async def slowly(self, *given):
+        asked.set()
+        while not self._stopping:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)  # all that is woken by the stop is through with it
+        return await real(self, *given)
+
+    monkeypatch.setattr(Dispatcher, "_claim", slowly)
+    subscribe()
+    happen()
+    route()
+    dispatcher = Dispatcher()
+    dispatcher.wake()
+    assert asked.wait(20)
+    dispatcher.stop(20)
+    assert len(receiver.posted) == 1
+    assert only().status == Delivery.Status.DELIVERED
 
 
 def test_an_unknown_delivery_in_the_outbox_is_dropped(cast, subscribe, dispatcher):

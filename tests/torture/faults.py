@@ -24,7 +24,7 @@ PATIENCE = LEASE + 60  # seconds until everything acknowledged must have arrived
 FLOWS_WITHIN = 10  # seconds until anything of it must have: who was stopped may have had the turn to route
 SHORT_LIFE = 11  # seconds: the supervisor gives up when one leader dies five times in a row before it is 10 s old
 MOST_SHORT_LIVES = 3
-TRIES = 200  # to stop a worker just when it routes
+TRIES, QUICK_TRIES = 200, 60  # to stop a worker just when it routes
 CLOCK = os.path.join(os.path.dirname(__file__), "shifted")
 SHIFT = 600
 HOT_LINES = 5  # of log a second, and
@@ -168,7 +168,7 @@ class Torture:
 
     def _suspend_at_its_turn(self, processes: list[psutil.Process]) -> bool:
         """Suspend them in a transaction of the router's, as a rule. Returns whether that was so."""
-        for _ in range(TRIES):
+        for _ in range(QUICK_TRIES if self.quick else TRIES):
             for process in processes:
                 process.suspend()
             time.sleep(0.05)  # another worker's turn is over by now
@@ -176,7 +176,7 @@ class Torture:
                 return True
             for process in processes:
                 process.resume()
-            time.sleep(self.chance.uniform(0.005, 0.05))
+            time.sleep(self.chance.uniform(0.005, 0.03))
         for process in processes:
             process.suspend()
         return False
