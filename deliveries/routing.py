@@ -235,7 +235,8 @@ def _ready() -> tuple[str, tuple[Any, ...]]:
     """Of those that are ready: id and version, which is where the row stands and who wrote it. The same for all
     tenants, as Django says it in SQL, which takes it longer than PostgreSQL needs to answer.
     """
-    version = RawSQL("subscriptions_subscription.xmin::text || subscriptions_subscription.ctid::text", ())  # noqa: S611
+    table = Subscription._meta.db_table
+    version = RawSQL(f"{table}.xmin::text || {table}.ctid::text", ())  # noqa: S611 (a constant)
     ready = Subscription.objects.ready().order_by().annotate(version=version).values_list("id", "version", "tenant_id")
     text, parameters = ready.query.sql_with_params()
     return f"SELECT id, version FROM ({text}) AS ready WHERE tenant_id = ANY(%s)", parameters  # noqa: S608 (Django's)
