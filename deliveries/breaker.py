@@ -27,7 +27,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from deliveries import lines, outbox
+from deliveries import lanes, lines, outbox
 from deliveries.lines import Steps
 from deliveries.models import Delivery
 from events.columns import Moments, Uuids
@@ -205,7 +205,7 @@ def try_now(subscription: Subscription, at: datetime | None = None) -> UUID:
     at = at or outbox.now()
     if row.open_until > at:
         _pull_forward(row.pk, row.open_until - at)
-    if (delivery := outbox.make_due(subscription.pk)) is None:
+    if (delivery := lanes.make_due(subscription.pk) or outbox.make_due(subscription.pk)) is None:
         raise WrongState("Nothing waits for this subscription: what comes next is sent when the cool-down is over.")
     row.try_now(at)
     row.save(update_fields=["open_until", "probe", "probe_until", "line_end"])

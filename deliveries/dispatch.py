@@ -34,7 +34,7 @@ from deliveries.endpoints import Endpoints
 from deliveries.fairness import Others, Places
 from deliveries.lanes import Head
 from deliveries.lines import Here, Line, at_once, only
-from deliveries.outbox import Claim, Claiming
+from deliveries.outbox import Claim, Claiming, putting_back
 from deliveries.results import Decided, decide
 from deliveries.sending import (
     Sending,
@@ -58,6 +58,7 @@ from vault.credentials import TOUCH_INTERVAL
 DUE = "portcullis_due"  # a channel: more is due than one dispatcher has places for
 TELL_SECONDS = 0.05  # the others are told of it this often
 BATCH = 200  # results of one transaction
+BATCH_BYTES = 4_000_000  # of the bodies in one message; the first is in it, whatever its size
 FLUSH_SECONDS = 0.003
 RECOVERY_SECONDS = 1.0
 LANES_SECONDS = 1.0
@@ -271,7 +272,11 @@ class Dispatcher:
             return 0
         heads = await line.run(lanes.claiming(room, others.tenants, others.subscriptions))
         for head in heads:
-            await self._read_head(line, head)
+            if self._places.are_heavy:
+                await line.run(putting_back(head.claims))
+                await line.run(lanes.leaving([(head, 0.0)]))
+            else:
+                await self._read_head(line, head)
         return len(heads)
 
     async def _has_lanes(self, line: Line | Here) -> bool:
@@ -284,8 +289,11 @@ class Dispatcher:
     async def _read_head(self, line: Line | Here, head: Head) -> None:
         """Begin to send what stands at the head of a line, or let the line wait."""
         try:
-            sendings, cancelled = await line.run(reading(head.claims, self._endpoints))
+            sendings, cancelled, left = await line.run(reading(head.claims, self._endpoints, BATCH_BYTES))
             await line.run(cancelling(cancelled))
+            sendings, left = await self._cut(line, sendings, left)
+            await line.run(putting_back(left))
+            head = head.only(one.claim for one in sendings)
             first = None
             if any(map(may_have_to_wait, sendings)):
                 waiting = sendings
@@ -308,6 +316,18 @@ class Dispatcher:
         lead.head, lead.others = head, sendings[1:]
         self._begin(lead)
 
+    async def _cut(
+        self, line: Line | Here, sendings: list[Sending], left: list[Claim]
+    ) -> tuple[list[Sending], list[Claim]]:
+        """What makes one message as its subscription is now: it may be sent smaller ones than when these were kept."""
+        if not sendings:
+            return sendings, left
+        subscription = sendings[0].subscription
+        events = subscription.sending_mode.events
+        if len(sendings) > events:
+            await line.run(lanes.resizing(subscription.pk, events))
+        return sendings[:events], [*(one.claim for one in sendings[events:]), *left]
+
     def _look_again(self, now: datetime, at: datetime) -> float:
         """See to it that somebody claims at that moment. Returns in how many seconds that is."""
         delay = max(0.0, (at - now).total_seconds())
@@ -318,8 +338,9 @@ class Dispatcher:
     async def _read(self, line: Line | Here, claims: Sequence[Claim]) -> None:
         """Begin to send. A row that cannot be read does not hold up the others."""
         try:
-            sendings, cancelled = await line.run(reading(claims, self._endpoints))
+            sendings, cancelled, left = await line.run(reading(claims, self._endpoints))
             await line.run(cancelling(cancelled))
+            await line.run(putting_back(left))
         except lines.LOST:
             raise
         except Exception:
@@ -335,6 +356,8 @@ class Dispatcher:
                 self._begin(sending)
             if waiting:
                 await self._let_in(line, waiting)
+            if left:
+                self._news.set()
 
     async def _let_in(self, line: Line | Here, waiting: Sequence[Sending]) -> None:
         """Begin to send those that may leave. What is asked about them must not hold up the claims of others, so they

@@ -65,6 +65,11 @@ class Places:
             if counter[name] <= 0:
                 del counter[name]
 
+    @property
+    def are_heavy(self) -> bool:
+        """Whether those under way hold as many bytes as they may."""
+        return self._bytes >= self._most_bytes
+
     def offer(self) -> tuple[int, Others]:
         """How many more to claim, of all but those who have their share.
 

@@ -35,6 +35,11 @@ class Head(NamedTuple):
     may_be_more: bool  # behind it: it is full, or holds only those that were tried together before
     claims: tuple[Claim, ...]
 
+    def only(self, claims: Iterable[Claim]) -> "Head":
+        """With these alone: the others stay in the line behind it."""
+        kept = tuple(claims)
+        return self._replace(claims=kept, may_be_more=self.may_be_more or kept != self.claims)
+
 
 _PUT = f"""
     {keeping("NULL")}, joined AS (
@@ -75,6 +80,24 @@ _HEADS = """
     UPDATE deliveries_outbox AS outbox SET lease_token = $2, attempt = least(outbox.attempt::int + 1, 32767)
     WHERE outbox.delivery_id = ANY(ARRAY(SELECT delivery_id FROM head))
     RETURNING outbox.delivery_id, outbox.attempt, outbox.tenant_id, outbox.subscription_id
+"""
+_RESIZE = "UPDATE deliveries_lane SET events = $2 WHERE subscription_id = ANY($1)"
+# A lane waits for the sake of those at its head that were tried.
+_HURRY = """
+    UPDATE deliveries_lane AS lane SET due_at = clock_timestamp()
+    WHERE lane.subscription_id = ANY($1) AND lane.lease_token IS NULL AND lane.due_at > clock_timestamp()
+        AND NOT EXISTS (
+            SELECT FROM deliveries_outbox WHERE subscription_id = ANY($1) AND due_at IS NULL AND attempt > 0
+        )
+"""
+_MAKE_DUE = """
+    WITH head AS (
+        SELECT delivery_id, subscription_id FROM deliveries_outbox
+        WHERE subscription_id = $1 AND due_at IS NULL ORDER BY delivery_id LIMIT 1
+    )
+    UPDATE deliveries_lane AS lane SET due_at = clock_timestamp() FROM head
+    WHERE lane.subscription_id = ANY(ARRAY[head.subscription_id]) AND lane.lease_token IS NULL
+    RETURNING head.delivery_id
 """
 _LEAVE = """
     UPDATE deliveries_lane AS lane SET lease_token = NULL, due_at = CASE
@@ -126,6 +149,22 @@ def claiming(limit: int, tenants: Sequence[UUID] = (), subscriptions: Sequence[U
     return [head for head in heads if head.claims]
 
 
+def resizing(subscription_id: UUID, events: int) -> Steps[None]:
+    """So many events make a message from now on."""
+    yield _RESIZE, [Uuids([subscription_id]), events]
+
+
+def hurry(subscription_id: UUID) -> None:
+    """Something was taken out of its line: what is behind it need not wait for that to be tried again."""
+    lines.run(only(_HURRY, [Uuids([subscription_id])]))
+
+
+def make_due(subscription_id: UUID) -> UUID | None:
+    """Let the line's head be tried now: its delivery. None where nobody waits, or a message is under way."""
+    rows = lines.run(only(_MAKE_DUE, [subscription_id]))
+    return rows[0][0] if rows else None
+
+
 def leaving(lefts: Iterable[tuple[Head, float | None]]) -> Steps[None]:
     """Give lanes back, where they are still ours: due again in so many seconds; None: at once if more waits, else when
     something comes.
@@ -164,6 +203,7 @@ _FOLLOW = """
         next_attempt_at = CASE WHEN $3 >= 0 THEN clock_timestamp() + make_interval(secs => $3) END,
         completed_at = CASE WHEN $3 < 0 THEN clock_timestamp() END
     FROM ours WHERE delivery.id = ours.delivery_id AND delivery.status = 'pending' AND delivery.id BETWEEN $9 AND $10
+    RETURNING delivery.id
 """
 _MARK = "UPDATE deliveries_delivery SET batch = id WHERE id = $1"
 
@@ -176,10 +216,15 @@ def following(
     reason: str,
     attempt: int,
     status_code: int | None,
-) -> Steps[None]:
-    """What came of a batch holds for all of it; its attempt stands with the first, `lead`. `wait` is in seconds."""
+) -> Steps[bool]:
+    """What came of a batch holds for all of it; its attempt stands with the first, `lead`. `wait` is in seconds.
+
+    Returns whether any of the others was still ours.
+    """
     ids = [claim.delivery_id for claim in others]
     again = -1.0 if wait is None else wait
     given = [again, status, reason, attempt, status_code, lead, min(ids), max(ids)]
-    yield _FOLLOW, [Uuids(ids), others[0].token, *given]
-    yield _MARK, [lead]
+    followed = yield _FOLLOW, [Uuids(ids), others[0].token, *given]
+    if followed:
+        yield _MARK, [lead]
+    return bool(followed)

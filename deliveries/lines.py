@@ -59,9 +59,9 @@ def run(steps: Steps[Result]) -> Result:
             rows = cursor.fetchall() if cursor.description else []
 
 
-def only(statement: str, parameters: Sequence[object]) -> Steps[None]:
-    """One statement, as steps."""
-    yield statement, parameters
+def only(statement: str, parameters: Sequence[object]) -> Steps[Rows]:
+    """One statement, as steps: its rows."""
+    return (yield statement, parameters)
 
 
 class Here:

@@ -89,6 +89,7 @@ class DeliveryQuerySet(models.QuerySet):
         while cancelled < MAX_CANCELLED and (ids := queue.take_out(subscription.pk, CANCEL_BATCH)):
             self.filter(pk__in=ids, status=Delivery.Status.PENDING).update(**_cancelled(reason))
             cancelled += len(ids)
+        lanes.hurry(subscription.pk)
         return cancelled
 
 
@@ -253,6 +254,7 @@ class Delivery(Partitioned):
             Outbox.objects.filter(delivery_id=self.pk).delete()  # first, as in `cancel_pending`
             PullQueue.objects.filter(delivery_id=self.pk).delete()
         changed = pending.update(**_cancelled(reason))
+        lanes.hurry(self.subscription_id)
         self.refresh_from_db(fields=["status", "reason", "next_attempt_at", "completed_at"])
         return bool(changed)
 

@@ -136,6 +136,20 @@ class Claiming:
         return [Claim(row[0], row[1], token, row[2], row[3]) for row in rows]
 
 
+# What is in line has no time of its own, here and below.
+_PUT_BACK = """
+    UPDATE deliveries_outbox AS outbox SET lease_token = NULL, attempt = greatest(outbox.attempt - 1, 0),
+        due_at = CASE WHEN outbox.due_at IS NOT NULL THEN clock_timestamp() END
+    WHERE outbox.delivery_id = ANY($1) AND outbox.lease_token = $2
+"""
+
+
+def putting_back(claims: Sequence[Claim]) -> Steps[None]:
+    """Of one lease: as if they had not been claimed."""
+    if claims:
+        yield _PUT_BACK, [Uuids([claim.delivery_id for claim in claims]), claims[0].token]
+
+
 def now() -> datetime:
     """The database's time, one for all workers: a receiver refuses what is signed by a clock that is wrong."""
     with connection.cursor() as cursor:
@@ -169,7 +183,7 @@ def hold(claims: Sequence[Claim], longest: timedelta) -> dict[uuid.UUID, datetim
             FROM unnest(%s::uuid[], %s::uuid[]) AS ours(delivery_id, token)
             WHERE outbox.delivery_id = ours.delivery_id AND outbox.lease_token = ours.token
             RETURNING outbox.delivery_id, outbox.due_at
-            """,  # a row in line keeps having no time of its own, here and below
+            """,
             [longest, [claim.delivery_id for claim in claims], [claim.token for claim in claims]],
         )
         return dict(cursor.fetchall())
@@ -268,13 +282,16 @@ def pull_forward(subscription_id: uuid.UUID, by: timedelta, limit: int) -> dict[
 
 
 def make_due(subscription_id: uuid.UUID) -> uuid.UUID | None:
-    """Let what is due first of one subscription be due now; None where nothing waits, or all of it is under way."""
+    """Let what is due first of one subscription be due now; None where nothing waits, or all of it is under way.
+
+    What is in line is not meant: `lanes.make_due`.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            UPDATE deliveries_outbox SET due_at = CASE WHEN due_at IS NOT NULL THEN clock_timestamp() END
-            WHERE delivery_id = (
-                SELECT delivery_id FROM deliveries_outbox WHERE subscription_id = %s AND lease_token IS NULL
+            UPDATE deliveries_outbox SET due_at = clock_timestamp() WHERE delivery_id = (
+                SELECT delivery_id FROM deliveries_outbox
+                WHERE subscription_id = %s AND lease_token IS NULL AND due_at IS NOT NULL
                 ORDER BY due_at, delivery_id LIMIT 1 FOR UPDATE SKIP LOCKED
             ) RETURNING delivery_id
             """,

@@ -28,8 +28,11 @@ def is_limited(sending: "Sending") -> bool:
     return sending.subscription.is_limited
 
 
-def pace(sendings: "Sequence[Sending]") -> "dict[UUID, datetime]":
-    """By delivery, until when those have to wait that may not leave now. In the caller's transaction."""
+def pace(sendings: "Sequence[Sending]", together: "Sequence[UUID]" = ()) -> "dict[UUID, datetime]":
+    """By delivery, until when those have to wait that may not leave now. In the caller's transaction.
+
+    `together` are the deliveries of the one message that is asked about.
+    """
     limited = sorted((one for one in sendings if is_limited(one)), key=lambda one: one.claim.delivery_id)
     if not limited:
         return {}
@@ -42,15 +45,17 @@ def pace(sendings: "Sequence[Sending]") -> "dict[UUID, datetime]":
     waits: dict[UUID, datetime] = {}
     for pk, subscription in by_id.items():
         mine = [one.claim.delivery_id for one in limited if one.subscription.pk == pk]
-        waits |= _of_one(rows[pk], subscription, mine, at)
+        waits |= _of_one(rows[pk], subscription, mine, together or mine, at)
     Pace.objects.bulk_update(rows.values(), ["next_at"])
     return waits
 
 
-def _of_one(row: Pace, subscription: Subscription, deliveries: list[UUID], at: datetime) -> dict[UUID, datetime]:
+def _of_one(
+    row: Pace, subscription: Subscription, deliveries: list[UUID], own: Iterable[UUID], at: datetime
+) -> dict[UUID, datetime]:
     waits: dict[UUID, datetime] = {}
     if subscription.max_in_flight is not None:
-        free = max(0, subscription.max_in_flight - _under_way(subscription.pk, deliveries))
+        free = max(0, subscription.max_in_flight - _under_way(subscription.pk, own))
         waits = dict.fromkeys(deliveries[free:], at + CROWDED)
         deliveries = deliveries[:free]
     if subscription.max_per_minute is not None:

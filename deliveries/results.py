@@ -142,10 +142,14 @@ def _leave_the_line(decided: Decided, *, is_ours: bool) -> None:
         return
     wait = decision.delay if decision.kind == "retry" else None
     others = [one.claim for one in sending.others]
-    if is_ours and others:
+    if others:  # their leases are their own: somebody may have cancelled the first of them alone
         said = _STATUS_AFTER[decision.kind], decision.reason[:200], sending.claim.attempt, sending.outcome.status
-        lines.run(lanes.following(sending.delivery.pk, others, wait, *said))
-    lines.run(lanes.leaving([(sending.head, wait if is_ours else None)]))
+        are_ours = lines.run(lanes.following(sending.delivery.pk, others, wait, *said))
+        is_any_ours = is_ours or are_ours
+    else:
+        is_any_ours = is_ours
+    head = sending.head if is_ours else sending.head.only(())  # taken out meanwhile: what is behind it comes at once
+    lines.run(lanes.leaving([(head, wait if is_any_ours else None)]))
 
 
 def note_use(subscriptions: Sequence[UUID]) -> None:

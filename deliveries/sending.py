@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from deliveries import breaker, challenges, composing, outbox, pacing
+from deliveries import breaker, challenges, composing, lines, outbox, pacing
 from deliveries.endpoints import MASK, Endpoint, Endpoints, instances, selected
 from deliveries.lanes import Head
 from deliveries.lines import Rows, Statement, Steps
@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 TIMEOUT = 15.0  # seconds for one whole request
+MOST_READ = 16_000_000  # bytes of bodies that are read for one lot of claims; the first is, whatever its size
 
 # Partitions are found by the range, which a plan that is made once can use; the list alone would have all looked into.
 _DELIVERIES = """
@@ -47,8 +48,10 @@ _DELIVERIES = """
         reason, clock_timestamp()
     FROM deliveries_delivery WHERE id = ANY($1) AND id BETWEEN $2 AND $3
 """
+# A body beyond the bound is not even unpacked: its length is known without.
 _EVENTS = """
-    SELECT id, type, severity, source_id, receipt_id, content_type, body, body_is_data
+    SELECT id, type, severity, source_id, receipt_id, content_type,
+        CASE WHEN sum(octet_length(body)) OVER (ORDER BY id) - octet_length(body) < $4 THEN body END, body_is_data
     FROM events_event WHERE id = ANY($1) AND id BETWEEN $2 AND $3
 """
 # A receipt whose body is kept beside the event holds other bytes: several events, or packed ones.
@@ -97,7 +100,7 @@ class Happened(NamedTuple):
     source_id: UUID | None
     receipt_id: UUID | None
     content_type: str
-    body: bytes
+    body: bytes | None  # not read, where that was too much at once
     body_is_data: bool
 
     @property
@@ -163,21 +166,32 @@ def why_unsendable(error: Exception) -> str:
     return str(error) if isinstance(error, KeyringError) else f"The message cannot be made ({type(error).__name__})."
 
 
+class Read(NamedTuple):
+    """The claimed deliveries that may be sent; those that may not any more, with the reason; and those that were not
+    read, because all of them together are too large.
+    """
+
+    sendings: list[Sending]
+    cancelled: list[tuple[Claim, str]]
+    left: list[Claim]
+
+
 def reading(
-    claims: Sequence[Claim], endpoints: Endpoints
-) -> Generator[Statement, Rows, tuple[list[Sending], list[tuple[Claim, str]]]]:
-    """The claimed deliveries that may be sent, and those that may not any more, with the reason."""
+    claims: Sequence[Claim], endpoints: Endpoints, most_bytes: int = MOST_READ
+) -> Generator[Statement, Rows, Read]:
+    """Read what is told of, up to so many bytes of bodies, and where to."""
     ids = [claim.delivery_id for claim in claims]
     rows = yield _DELIVERIES, [Uuids(ids), min(ids), max(ids)]
     told = {row[0]: Told._make(row) for row in rows}
     current = yield from endpoints.current([claim.subscription_id for claim in claims])
-    about = yield from _read_events({one.event_id for one in told.values() if one.event_id is not None})
+    events = {one.event_id for one in told.values() if one.event_id is not None}
+    about = yield from _read_events(events, most_bytes)
     content_types = yield from _read_content_types(told.values(), about)
     notices = [one.notice_id for one in told.values() if one.notice_id is not None]
     if notices:
         rows = yield f"{selected(Notice)} WHERE id = ANY($1)", [Uuids(notices)]
         about |= {notice.pk: notice for notice in instances(Notice, rows)}
-    sendings, cancelled = [], []
+    sendings, cancelled, left, size = [], [], [], 0
     for claim in claims:
         delivery, endpoint = told.get(claim.delivery_id), current.get(claim.subscription_id)
         if delivery is None or endpoint is None:
@@ -187,15 +201,20 @@ def reading(
         if reason := _why_not(delivery, endpoint, it):
             cancelled.append((claim, reason))
             continue
+        if delivery.kind == "event":
+            if left or size >= most_bytes or it.body is None:
+                left.append(claim)
+                continue
+            size += len(it.body)  # once for each that is told of it
         content_type = content_types.get(delivery.pk) or getattr(it, "content_type", "")
         sendings.append(Sending(claim, delivery, endpoint.subscription, delivery.read_at, endpoint, it, content_type))
-    return sendings, cancelled
+    return Read(sendings, cancelled, left)
 
 
-def _read_events(ids: set[UUID]) -> Steps[dict[UUID, Any]]:
+def _read_events(ids: set[UUID], most_bytes: int) -> Steps[dict[UUID, Any]]:
     if not ids:
         return {}
-    rows = yield _EVENTS, [Uuids(list(ids)), min(ids), max(ids)]
+    rows = yield _EVENTS, [Uuids(list(ids)), min(ids), max(ids), most_bytes]
     return {row[0]: Happened._make(row) for row in rows}
 
 
@@ -272,14 +291,20 @@ def admit(sendings: Sequence[Sending]) -> tuple[list[Sending], datetime | None]:
 
 
 def admit_head(sendings: Sequence[Sending]) -> tuple[list[Sending], datetime | None]:
-    """The same for the head of a line: one message, all of it or what the breaker lets through to try the receiver."""
+    """The same for the head of a line: one message, all of it or nothing."""
     with system_scope(idle=IDLE_WITH_LOCKS):
-        kept = breaker.park(challenges.hold(sendings))
-        waits = pacing.pace(kept[:1])
-        if waits:
-            _give_back(kept, dict.fromkeys([one.claim.delivery_id for one in kept], *waits.values()))
-            return [], min(waits.values())
-        return kept, None
+        if not (kept := challenges.hold(sendings)):
+            return [], None
+        lead, others = kept[:1], kept[1:]
+        if breaker.park(lead):
+            waits = pacing.pace(lead, together=[one.claim.delivery_id for one in kept])
+            if not waits:
+                return kept, None
+            first = min(waits.values())
+            _give_back(kept, {one.claim.delivery_id: first for one in kept})
+            return [], first
+        lines.run(outbox.putting_back([one.claim for one in others]))
+        return [], None
 
 
 def _give_back(sendings: Sequence[Sending], due: Mapping[UUID, datetime]) -> None:

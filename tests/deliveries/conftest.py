@@ -66,6 +66,17 @@ def happen(cast):
 
 
 @pytest.fixture
+def events(happen):
+    """events(3) → three that can be told apart, by their `n`."""
+
+    def make(count, first=0):
+        for number in range(first, first + count):
+            happen(body=b'{"n": %d}' % number)
+
+    return make
+
+
+@pytest.fixture
 def deliver(dispatcher):
     """Route what is in the inbox and send what is due, as the worker does."""
 
@@ -81,7 +92,7 @@ def begun(claims: list[Claim]) -> list[Sending]:
     """What may leave now of what was claimed, as the dispatcher finds it; the others are cancelled or given back."""
     if not claims:
         return []
-    sendings, cancelled = lines.run(sending.reading(claims, Endpoints()))
+    sendings, cancelled, _ = lines.run(sending.reading(claims, Endpoints()))
     lines.run(sending.cancelling(cancelled))
     kept, _ = sending.admit(sendings)
     return kept

@@ -3,7 +3,6 @@
 import json
 import threading
 import time
-from datetime import timedelta
 
 import pytest
 from django.db import connection
@@ -16,40 +15,8 @@ from deliveries.models import Attempt, Delivery, Lane, Outbox, Pace
 from deliveries.routing import route
 from subscriptions.models import Subscription
 from tenants.scope import system_scope
+from tests.deliveries.line import lane, let_time_pass, numbers, sizes, statuses
 from tests.receiver import Answer
-
-
-def numbers(posted) -> list[int]:
-    return [json.loads(one.body)["data"]["n"] for one in posted]
-
-
-def sizes(posted) -> list[int]:
-    return [len(json.loads(one.body)) for one in posted]
-
-
-def statuses() -> list[str]:
-    with system_scope():
-        return list(Delivery.objects.order_by("id").values_list("status", flat=True))
-
-
-def lane() -> Lane:
-    with system_scope():
-        return Lane.objects.get()
-
-
-def let_time_pass() -> None:
-    with system_scope():
-        Lane.objects.filter(due_at__isnull=False).update(due_at=timezone.now() - timedelta(seconds=1))
-
-
-@pytest.fixture
-def events(happen):
-    def make(count, first=0):
-        for number in range(first, first + count):
-            happen(body=b'{"n": %d}' % number)
-
-    return make
-
 
 # In order ----------------------------------------------------------------------------------------
 
