@@ -133,7 +133,7 @@ WORKER_CONCURRENCY = _number("WORKER_CONCURRENCY", 2, 1, 256)
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default="pgmq://localhost/")
 if urlsplit(CELERY_BROKER_URL).scheme not in {"pgmq", "amqp", "amqps", "redis", "rediss"}:
     raise ImproperlyConfigured(
-        f"CELERY_BROKER_URL is {CELERY_BROKER_URL!r}: leave it out, or set an amqp:// or redis:// address."
+        "CELERY_BROKER_URL is of an unknown kind: leave it out, or set an amqp:// or redis:// address."
     )
 
 # Rooms-------------------

@@ -11,7 +11,6 @@ A challenge is a delivery like any other, made of a notice, so every attempt at 
 
 from collections.abc import Iterable, Sequence
 from copy import copy
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ from django.utils import timezone
 
 from deliveries import outbox
 from deliveries.models import Delivery
-from egress.client import Outcome
+from egress.blotting import spellings
 from events.wakeup import DISPATCH, wake_on_commit
 from subscriptions.challenges import Failure, delay_after, failure_of
 from subscriptions.models import Notice, Subscription
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 HELD = timedelta(minutes=10)
 HELD_REASON = "It waits until the receiver has answered a challenge."
-MASK = "••••"
 
 
 def may_be_held(sending: "Sending") -> bool:
@@ -100,20 +98,20 @@ def settle(answered: "Iterable[tuple[Sending, Decision]]") -> None:
             wake_on_commit(DISPATCH)
 
 
-def without_value(sending: "Sending") -> Outcome:
-    """The answer as the log may show it: it can hold the value of a challenge that is tried again."""
-    outcome = sending.outcome
-    if sending.delivery.kind != Delivery.Kind.CHALLENGE:
-        return outcome
-    value = sending.about.payload["challenge"]
-    headers = tuple((name.replace(value, MASK), text.replace(value, MASK)) for name, text in outcome.headers)
-    return replace(outcome, headers=headers, body=outcome.body.replace(value.encode(), MASK.encode()))
+def values(sending: "Sending") -> tuple[str, ...]:
+    """What the log must not show: the answer can hold the value of a challenge that is tried again."""
+    return spellings([_value(sending)]) if sending.delivery.kind == Delivery.Kind.CHALLENGE else ()
+
+
+def _value(sending: "Sending") -> str:
+    """Empty where it does not open any more: then it was not sent either."""
+    return sending.about.payload["challenge"] if sending.prepared else ""
 
 
 def _failure(sending: "Sending") -> Failure | None:
     outcome = sending.outcome
     return failure_of(
-        sending.about.payload["challenge"],
+        _value(sending),
         status=outcome.status,
         error=outcome.error,
         answer=outcome.body,

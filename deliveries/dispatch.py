@@ -261,14 +261,15 @@ class Dispatcher:
         """Claim up to `room` deliveries of others and begin to send them. Returns how many were claimed."""
         if room <= 0:
             return 0
-        claims = await line.run(self._claiming.claiming(room, others))
+        heads = await self._claim_heads(line, (room + 1) // 2, others)  # or they would wait behind what is in no line
+        claims = await line.run(self._claiming.claiming(room - heads, others)) if room > heads else []
         if claims:
             await self._read(line, claims)
-        return len(claims) + await self._claim_heads(line, room - len(claims), others)
+        return heads + len(claims)
 
     async def _claim_heads(self, line: Line | Here, room: int, others: Others) -> int:
         """The same of what is sent in line: one message for each lane."""
-        if room <= 0 or not await self._has_lanes(line):
+        if not await self._has_lanes(line):
             return 0
         heads = await line.run(lanes.claiming(room, others.tenants, others.subscriptions))
         for head in heads:
@@ -447,8 +448,9 @@ class Dispatcher:
         as long as it takes: the receivers have the messages, and nobody can claim them meanwhile.
         """
         batch = [self._done.popleft() for _ in range(min(len(self._done), BATCH))]
-        decided = [decide(sending) for sending in batch]
+        decided: list[Decided] = []
         try:
+            decided = [one for sending in batch if (one := self._decide(sending)) is not None]
             await self._write(line, [one for one in decided if not one.has_consequences])
             await self._write(line, [one for one in decided if one.has_consequences])
         finally:
@@ -457,6 +459,16 @@ class Dispatcher:
                 self._news.set()
         if used := self._to_note(batch):
             await line.call(results.note_use, used)
+
+    def _decide(self, sending: Sending) -> Decided | None:
+        """None where that cannot be said: then its lease ends, and nothing else depends on it."""
+        try:
+            return decide(sending)
+        except Exception:
+            logger.exception("What became of delivery %s cannot be said.", sending.delivery.pk)
+            sending.is_written = True  # or never will be
+            self._places.free(*_share(sending))
+            return None
 
     async def _write(self, line: Line | Here, batch: Sequence[Decided]) -> None:
         """One that cannot be written does not take the others along. All of them have consequences, or none."""

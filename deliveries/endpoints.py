@@ -9,12 +9,14 @@ import logging
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from django.db import connection, models
 
 from deliveries.lines import Steps
 from egress.authentication import Authentication
+from egress.blotting import MASK, spellings
 from events.columns import Uuids
 from subscriptions import signing
 from subscriptions.failing import Failing
@@ -22,7 +24,7 @@ from subscriptions.models import SigningSecret, Subscription
 from vault.keyring import KeyringError
 
 KEPT = 10_000
-MASK = "••••"
+LONG_PATH = 16  # characters: a short one says nothing of its URL (T1), and stands in many a receiver's error
 
 # A row's version is where it stands and who wrote it. Secrets only come and go, and end.
 # That its receiver fails, and is spared, goes along, and whether its tenant has webhooks; all else about it is asked
@@ -50,6 +52,7 @@ class Endpoint:
         "_signers",
         "_until",
         "auth",
+        "confidential",
         "headers",
         "problem",
         "shown",
@@ -63,6 +66,7 @@ class Endpoint:
         self.subscription = subscription
         self.problem: KeyringError | ValueError | None = None
         self.url, self.headers, self.shown = "", (), ()
+        self.confidential: tuple[str, ...] = ()  # what is not kept of an answer that repeats it
         self.auth: Authentication | None = None
         self._secrets: list[tuple[datetime | None, str]] = []
         self._signers: dict[str, signing.Signer] = {}
@@ -71,6 +75,7 @@ class Endpoint:
             self.url = subscription.url
             self.headers = tuple((subscription.headers or {}).items())
             self.shown = tuple((name, MASK) for name, _ in self.headers)
+            self.confidential = spellings([self.url, *_long_path(self.url), *(value for _, value in self.headers)])
             self.auth = subscription.authentication()
         except (KeyringError, ValueError) as error:
             self.problem = error
@@ -97,6 +102,12 @@ class Endpoint:
             signer = signing.Signer(scheme, [value for _, value in live], self.subscription.signing_options)
             self._signers[scheme] = signer
         return signer
+
+
+def _long_path(url: str) -> list[str]:
+    parts = urlsplit(url)
+    path = f"{parts.path}?{parts.query}" if parts.query else parts.path
+    return [path] if len(path) >= LONG_PATH else []
 
 
 class Endpoints:

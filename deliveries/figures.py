@@ -159,10 +159,11 @@ def backlog_of(subscription_id: UUID) -> Backlog:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            SELECT count(*), min(due_at)
-            FROM (SELECT due_at FROM deliveries_outbox WHERE subscription_id = %s LIMIT %s) AS waiting
+            SELECT count(*), least(min(due_at), (
+                SELECT due_at FROM deliveries_lane WHERE subscription_id = %s AND due_at IS NOT NULL
+            )) FROM (SELECT due_at FROM deliveries_outbox WHERE subscription_id = %s LIMIT %s) AS waiting
             """,
-            [subscription_id, MAX_BACKLOG + 1],
+            [subscription_id, subscription_id, MAX_BACKLOG + 1],
         )
         count, oldest = cursor.fetchone()
     return Backlog(min(count, MAX_BACKLOG), count <= MAX_BACKLOG, oldest)

@@ -38,14 +38,16 @@ class Lane(models.Model):
 
 
 class Pace(models.Model):
-    """How far the messages of a subscription with a rate limit are spoken for: the next may go at `next_at`.
+    """How far the messages of a subscription with limits are spoken for: the next may go at `next_at`.
 
-    The generic cell rate algorithm (ITU-T I.371): one moment is all there is to remember.
+    The generic cell rate algorithm (ITU-T I.371): one moment is all there is to remember. Of those that found too many
+    under way, the last is looked at again at `line_end`.
     """
 
     subscription = models.OneToOneField(Subscription, primary_key=True, related_name="+", **_ONE)
     tenant = models.ForeignKey(Tenant, related_name="+", **MATERIAL)
     next_at = models.DateTimeField()
+    line_end = models.DateTimeField(null=True)
 
     objects = ScopedManager()
 

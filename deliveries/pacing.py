@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from deliveries.sending import Sending
 
 CROWDED = timedelta(seconds=0.1)  # until somebody looks whether one of those under way has ended
+LOOKED_AT = 10  # times as many as may be under way are looked at then: the others stand in line behind them
 BURST = timedelta(seconds=BURST_SECONDS)
 
 
@@ -46,7 +47,7 @@ def pace(sendings: "Sequence[Sending]", together: "Sequence[UUID]" = ()) -> "dic
     for pk, subscription in by_id.items():
         mine = [one.claim.delivery_id for one in limited if one.subscription.pk == pk]
         waits |= _of_one(rows[pk], subscription, mine, together or mine, at)
-    Pace.objects.bulk_update(rows.values(), ["next_at"])
+    Pace.objects.bulk_update(rows.values(), ["next_at", "line_end"])
     return waits
 
 
@@ -56,7 +57,11 @@ def _of_one(
     waits: dict[UUID, datetime] = {}
     if subscription.max_in_flight is not None:
         free = max(0, subscription.max_in_flight - _under_way(subscription.pk, own))
-        waits = dict.fromkeys(deliveries[free:], at + CROWDED)
+        between = CROWDED / (LOOKED_AT * subscription.max_in_flight)
+        slot = max(at + CROWDED, (row.line_end or at) + between)
+        for pk in deliveries[free:]:
+            waits[pk] = row.line_end = slot
+            slot += between
         deliveries = deliveries[:free]
     if subscription.max_per_minute is not None:
         between = timedelta(seconds=interval(subscription.max_per_minute))

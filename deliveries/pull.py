@@ -16,6 +16,7 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Prefetch
+from django.db.models.functions import Length
 from django.utils import timezone
 
 from deliveries import composing, pull_queue
@@ -91,6 +92,8 @@ def _take(subscription: Subscription, limit: int, at: datetime) -> tuple[list[Po
     """What to answer, with its places given, and whether there is more."""
     rows = pull_queue.first(subscription.pk, limit + 1)
     is_left, rows = len(rows) > limit, rows[:limit]
+    fitting = _fitting(rows)
+    is_left, rows = is_left or fitting < len(rows), rows[:fitting]
     deliveries = _load(subscription, [delivery_id for delivery_id, _ in rows])
     whole = _content_types(deliveries.values())
     secrets = SigningSecret.objects.live_for([subscription.pk], at)[subscription.pk]
@@ -121,6 +124,19 @@ def _take(subscription: Subscription, limit: int, at: datetime) -> tuple[list[Po
     if messages:
         SigningSecret.objects.live(at).filter(subscription=subscription).touch()
     return messages, is_left
+
+
+def _fitting(rows: list[tuple[UUID, int | None]]) -> int:
+    """How many of them to read: bodies are measured before that. The first is read, whatever its size."""
+    about = dict(Delivery.objects.filter(pk__in=[pk for pk, _ in rows]).values_list("pk", "event_id"))
+    events = Event.objects.filter(pk__in={pk for pk in about.values() if pk is not None})
+    sizes = dict(events.annotate(size=Length("body")).values_list("pk", "size"))
+    size = 0
+    for number, (pk, _) in enumerate(rows):
+        size += sizes.get(about.get(pk), 0)
+        if size > MAX_BYTES:
+            return max(1, number)
+    return len(rows)
 
 
 def _load(subscription: Subscription, ids: list[UUID]) -> dict[UUID, Delivery]:

@@ -14,7 +14,7 @@ from django.db import connection, models
 from django.utils import timezone
 
 from deliveries.heartbeats import Heartbeat
-from deliveries.models import Attempt, Outbox, PullQueue, Undecided
+from deliveries.models import Attempt, Lane, Outbox, PullQueue, Undecided
 from deliveries.replay_models import Replay
 from events.models import Bundle, Event, Inbox
 from events.search import TooSlow, bounded_time
@@ -127,14 +127,18 @@ _QUEUES: tuple[tuple[str, str, type[models.Model], str, str], ...] = (
     ("undecided", "Events to be asked a filter about", Undecided, "true", "event_id"),
     ("bundles", "Posts to be unpacked", Bundle, "due_at <= clock_timestamp()", "due_at"),
     ("outbox", "Deliveries to be sent", Outbox, "due_at <= clock_timestamp()", "due_at"),
+    ("lanes", "Lines whose first is to be sent", Lane, "due_at <= clock_timestamp()", "due_at"),
     ("polled", "Messages to be polled", PullQueue, "true", "delivery_id"),
     ("replays", "Replays under way", Replay, "state = 'running'", "created_at"),
 )
 
 
+# Where rows are kept for which nothing is to be done any more, or just now.
+_WAITING = {Replay: "state = 'running'", Lane: "due_at IS NOT NULL"}
+
+
 def _queue(name: str, title: str, model: type[models.Model], due: str, oldest: str) -> Queue:
-    """Of replays those that ended are kept in the same table: only those under way are counted."""
-    table, where = model._meta.db_table, "state = 'running'" if model is Replay else "true"
+    table, where = model._meta.db_table, _WAITING.get(model, "true")
     try:
         with bounded_time(PATIENCE, in_order=False), connection.cursor() as cursor:
             count = _count(cursor, table, where)

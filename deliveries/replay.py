@@ -18,7 +18,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.db import Error
@@ -48,7 +48,7 @@ FILTER_SECONDS = 1.0  # of a slice: it ends where the filter was asked last
 COUNT_SLICE = 2000
 # The answer that disables a subscription is written a moment before it is disabled, and was missed too.
 MOMENT = timedelta(seconds=5)
-# No delivery ends later than this after it was made: its policy and the receiver's Retry-After have their limits.
+# Beside what its policy may wait: a receiver that is spared, a line, workers that were down.
 LONGEST_DELIVERY = timedelta(days=7)
 
 now = time.monotonic
@@ -168,7 +168,7 @@ def _of_deliveries(replay: Replay, after: UUID | None, size: int) -> Slice:
 
 def _of_events(replay: Replay, after: UUID | None, size: int) -> Slice:
     """Events that the subscription asks for, as the router would choose them."""
-    rows = Event.objects.since(replay.since).filter(id__lt=replay.before)
+    rows = Event.objects.since(_first_event(replay)).filter(id__lt=replay.before)
     if after is not None:
         rows = rows.filter(id__gt=after)
     rows = choice.with_facts(rows) if replay.subscription.filter else rows.only(*ASKED)
@@ -205,9 +205,32 @@ def _log(replay: Replay):
     """The deliveries to its subscription in the time that it is about: a range of an index."""
     log = Delivery.objects.filter(subscription_id=replay.subscription_id, id__lt=replay.before)
     if replay.kind == Replay.Kind.MISSED:
-        return log.filter(id__gte=lowest_uuid7(replay.since - LONGEST_DELIVERY))
+        return log.filter(id__gte=lowest_uuid7(_first_delivery(replay)))
     bounds = {name: value for name, value in replay.selection.items() if name in ("since", "until", "delivery")}
     return DeliveryFilter(as_query(bounds), queryset=log).qs
+
+
+def _first_event(replay: Replay) -> datetime:
+    """What was accepted before it was disabled, and had not been routed by then, was missed too."""
+    subscription = replay.subscription
+    if replay.kind != Replay.Kind.MISSED or not _is_since_disabled(replay) or subscription.untold_from is None:
+        return replay.since
+    return min(replay.since, subscription.untold_from)
+
+
+def _first_delivery(replay: Replay) -> datetime:
+    """Of those that may have ended since: what was made long before, and waited."""
+    subscription = replay.subscription
+    waits = timedelta(seconds=2 * sum(subscription.delivery_policy.delays))  # Retry-After doubles them at most
+    first = replay.since - LONGEST_DELIVERY - waits
+    if _is_since_disabled(replay) and subscription.unsent_from is not None:
+        first = min(first, subscription.unsent_from)
+    return first
+
+
+def _is_since_disabled(replay: Replay) -> bool:
+    disabled_at = replay.subscription.disabled_at
+    return disabled_at is not None and replay.since <= disabled_at
 
 
 def _selected(replay: Replay, log):

@@ -11,7 +11,7 @@ from django_htmx.http import trigger_client_event
 
 from deliveries import replay as replaying
 from deliveries.filters import DeliveryFilter
-from deliveries.models import Delivery, Replay
+from deliveries.models import MAX_CANCELLED, Delivery, Replay
 from deliveries.replay_serializers import OfSubscriptionSerializer, ReplayAskSerializer, SelectionSerializer
 from subscriptions.models import Subscription, WrongState
 from tenants.pages import requires
@@ -69,7 +69,8 @@ def cancel_new(request: HttpRequest) -> HttpResponse:
             context["problem"] = str(error)
     else:
         context["problem"] = _first(asked.errors)
-    return render(request, "deliveries/_cancel_new.html", context | {"body": json.dumps(body)})
+    context |= {"body": json.dumps(body), "most": MAX_CANCELLED}
+    return render(request, "deliveries/_cancel_new.html", context)
 
 
 def _body(request: HttpRequest) -> tuple[dict, Subscription | None]:

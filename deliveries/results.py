@@ -6,23 +6,28 @@ transaction, pass through `record`, where Django's connection and the models' ve
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from urllib.parse import urlsplit
 from uuid import UUID
 
+import idna
 import orjson
 
 from deliveries import breaker, challenges, lanes, lines
+from deliveries.lanes import Head
 from deliveries.lines import Steps
 from deliveries.sending import Sending
+from egress.blotting import blotted
+from egress.client import Outcome
 from events.columns import Booleans, Bytes, Column, Floats, Integers, Moments, Texts, Uuids
 from subscriptions import policies
 from subscriptions.models import SigningSecret
-from subscriptions.policies import Decision
-from tenants.ids import uuid7
+from subscriptions.policies import Decision, Policy
+from tenants.ids import moment, numbered
 from tenants.scope import IDLE_WITH_LOCKS, system_scope
 
 # An attempt is kept in any case. The outbox first, then the deliveries, as those do who cancel.
@@ -96,24 +101,32 @@ class Decided(NamedTuple):
 
 
 def decide(sending: Sending) -> Decided:
-    outcome, subscription = sending.outcome, sending.subscription
-    try:
-        policy = subscription.delivery_policy
-    except ValueError:
-        policy = policies.POLICIES["post_once"]  # an unknown one must not send for ever
+    outcome = sending.outcome
+    policy, rules = _policy(sending)
     wish = next((value for name, value in outcome.headers if name.lower() == "retry-after"), None)
     decision = policies.decide(
         policy,
         sending.claim.attempt,
         status=outcome.status,
         error=outcome.error,
-        rules=subscription.rules,
+        rules=rules,
         retry_after=policies.parse_retry_after(wish, datetime.now(UTC)) if wish else None,
         random=random.random,
     )
     if sending.delivery.kind == "challenge":
         decision = challenges.decide(sending, decision)
     return Decided(sending, decision)
+
+
+def _policy(sending: Sending) -> tuple[Policy, Mapping[str, str]]:
+    """The subscription's own, but where nobody has agreed to it, or it was no receiver that failed."""
+    subscription = sending.subscription
+    if sending.delivery.kind == "confirmation" or sending.outcome.error == breaker.UNSENDABLE:
+        return policies.POLICIES["standard"], policies.NO_RULES
+    try:
+        return subscription.delivery_policy, subscription.rules
+    except ValueError:
+        return policies.POLICIES["post_once"], subscription.rules  # an unknown one must not send for ever
 
 
 def record(batch: Sequence[Decided]) -> set[UUID]:
@@ -124,8 +137,9 @@ def record(batch: Sequence[Decided]) -> set[UUID]:
     with system_scope(idle=IDLE_WITH_LOCKS):
         ours = lines.run(recording(batch))
         mine = [one for one in batch if one.sending.delivery.pk in ours]
-        for one in batch:
-            _leave_the_line(one, is_ours=one.sending.delivery.pk in ours)
+        left = [_follow(one, is_ours=one.sending.delivery.pk in ours) for one in batch if one.sending.head is not None]
+        for one in sorted(left, key=lambda one: one[0].subscription_id):  # as routing does, or the two would deadlock
+            lines.run(lanes.leaving([one]))
         challenges.settle(mine)
         spared = breaker.record(mine)
         for sending, decision in mine:
@@ -135,11 +149,9 @@ def record(batch: Sequence[Decided]) -> set[UUID]:
     return spared
 
 
-def _leave_the_line(decided: Decided, *, is_ours: bool) -> None:
-    """Of the head of a line: what came of it holds for the whole batch, and then the lane is somebody else's."""
+def _follow(decided: Decided, *, is_ours: bool) -> tuple[Head, float | None]:
+    """Of the head of a line: what came of it holds for the whole batch. Returns how to leave the lane."""
     sending, decision = decided
-    if sending.head is None:
-        return
     wait = decision.delay if decision.kind == "retry" else None
     others = [one.claim for one in sending.others]
     if others:  # their leases are their own: somebody may have cancelled the first of them alone
@@ -149,7 +161,7 @@ def _leave_the_line(decided: Decided, *, is_ours: bool) -> None:
     else:
         is_any_ours = is_ours
     head = sending.head if is_ours else sending.head.only(())  # taken out meanwhile: what is behind it comes at once
-    lines.run(lanes.leaving([(head, wait if is_any_ours else None)]))
+    return head, wait if is_any_ours else None
 
 
 def note_use(subscriptions: Sequence[UUID]) -> None:
@@ -174,11 +186,11 @@ _TYPES: tuple[type[Column], ...] = (
 
 def _row(decided: Decided) -> tuple[object, ...]:
     sending, decision = decided
-    outcome, claim, prepared = challenges.without_value(sending), sending.claim, sending.prepared
+    outcome, claim, prepared = _as_kept(sending), sending.claim, sending.prepared
     return (
         claim.delivery_id,
         claim.token,
-        uuid7(),
+        numbered(moment(sending.signed_at + timedelta(milliseconds=outcome.total_ms)), 0),
         sending.delivery.tenant_id,
         sending.delivery.subscription_id,
         claim.attempt,
@@ -204,6 +216,18 @@ def _row(decided: Decided) -> tuple[object, ...]:
     )
 
 
+def _as_kept(sending: Sending) -> Outcome:
+    """The answer as the log may show it.
+
+    Nothing of it where it was asked to confirm: it may repeat the link in any form, and whoever reads that here could
+    agree in its place (T4).
+    """
+    if sending.delivery.kind == "confirmation":
+        return replace(sending.outcome, headers=(), body=b"", body_truncated=False)
+    confidential = sending.endpoint.confidential if sending.endpoint else ()
+    return blotted(sending.outcome, challenges.values(sending) + confidential)
+
+
 def _shown(headers: Sequence[tuple[str, str]]) -> str:
     return orjson.dumps([(_storable(name), _storable(value)) for name, value in headers]).decode()
 
@@ -211,7 +235,17 @@ def _shown(headers: Sequence[tuple[str, str]]) -> str:
 def _without_host(detail: str, sending: Sending) -> str:
     """The URL is hidden from everybody (T1), so a failure does not tell its host either."""
     host = urlsplit(sending.prepared.request.url).hostname if sending.prepared else None
-    return re.sub(re.escape(host), "the receiver's host", detail, flags=re.IGNORECASE) if host else detail
+    for spelled in {host, _ascii(host)} if host else ():
+        detail = re.sub(re.escape(spelled), "the receiver's host", detail, flags=re.IGNORECASE)
+    return detail
+
+
+def _ascii(host: str) -> str:
+    """As names are resolved, and certificates have them."""
+    try:
+        return host if host.isascii() else idna.encode(host, uts46=True).decode("ascii")
+    except idna.IDNAError:
+        return host
 
 
 def _storable(text: str) -> str:

@@ -17,6 +17,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -31,6 +32,7 @@ from deliveries.models import Undecided, as_new, keep_new, new_of_event, of_noti
 from events.models import Event, Inbox
 from subscriptions.choice import refused_by
 from subscriptions.models import Notice, Subscription
+from tenants.ids import moment, numbered
 from tenants.scope import IDLE_WITH_LOCKS, system_scope
 
 BATCH = 500
@@ -59,7 +61,8 @@ _EVENTS = f"SELECT {', '.join(ASKED)} FROM events_event WHERE id = ANY(%s) ORDER
 # a pass that begins after it, so this may have been looked up before the turn came.
 _TURN = (
     "SELECT set_config('lock_timeout', %s, true), pg_advisory_xact_lock(hashtext('routing')),"
-    " set_config('lock_timeout', '0', true), EXISTS (SELECT FROM subscriptions_notice WHERE routed_at IS NULL),"
+    " set_config('lock_timeout', '0', true), clock_timestamp(),"
+    " EXISTS (SELECT FROM subscriptions_notice WHERE routed_at IS NULL),"
     " EXISTS (SELECT FROM events_bundle WHERE due_at <= statement_timestamp())"
 )
 
@@ -94,17 +97,18 @@ def route(batch: int = BATCH) -> Routed:
 
 def _route(batch: int) -> Routed:
     with system_scope(idle=IDLE_WITH_LOCKS):
-        notices_wait, bundles_wait = _take_turns()
+        at, notices_wait, bundles_wait = _take_turns()
         events = _claim_events(batch)
         notices = _claim_notices(batch) if notices_wait else []
         made = _Made()
         ready = _ready_subscriptions({event.tenant_id for event in events})
         told: dict[tuple[Any, ...], list[Subscription]] = {}
-        for event in events:
+        start = moment(at)
+        for number, event in enumerate(events):
             asked = event[1:]
             if asked not in told:
                 told[asked] = list(_told(event, ready[event.tenant_id]))
-            made.add(event, told[asked])
+            made.add(event, told[asked], start, number)
         made.deliveries += [(as_new(of_notice(notice)), notice.subscription) for notice in notices]
         made.keep()
     return Routed(len(events), len(notices), made.delivery_count, made.undecided_count, bundles_wait)
@@ -119,14 +123,16 @@ class _Made:
         self.delivery_count = self.undecided_count = 0
         self._written_at = now()
 
-    def add(self, event: Arrived, told: Iterable[Subscription]) -> None:
+    def add(self, event: Arrived, told: Iterable[Subscription], start: int, number: int) -> None:
+        """`start` and `number` are the turn's moment and the event's place in it: where it comes in a line."""
         for subscription in told:
             if subscription.filter:
                 self.undecided.append(
                     Undecided(event_id=event.id, subscription=subscription, tenant_id=event.tenant_id)
                 )
             else:
-                self.deliveries.append((new_of_event(event, subscription), subscription))
+                new = new_of_event(event, subscription, numbered(start, number))
+                self.deliveries.append((new, subscription))
         if now() - self._written_at > IDLE_WITH_LOCKS / 10:
             self.keep()
             with connection.cursor() as cursor:
@@ -147,11 +153,11 @@ def is_due() -> bool:
         return Inbox.objects.exists() or Notice.objects.filter(routed_at=None).exists()
 
 
-def _take_turns() -> tuple[bool, bool]:
+def _take_turns() -> tuple[datetime, bool, bool]:
     """One routes at a time: of two at once the one with the later events could end first, and lines be out of order.
 
-    Who waits comes anew now and then: one that stands still must not be given the turn. Returns whether notices wait,
-    and bundles.
+    Who waits comes anew now and then: one that stands still must not be given the turn. Returns when it was, by the
+    database's clock, which is one for all, and whether notices wait, and bundles.
     """
     with connection.cursor() as cursor:
         cursor.execute(_TURN, [f"{QUEUE_ANEW * 1000:.0f}"])

@@ -18,7 +18,7 @@ from deliveries.outbox import Claim
 from egress.authentication import Authentication, shown_headers
 from egress.client import Outcome, OutgoingRequest
 from events.columns import Texts, Uuids
-from subscriptions import messages
+from subscriptions import messages, verification
 from subscriptions.flow import BATCHED
 from subscriptions.models import Notice, Subscription
 from tenants.ids import time_of
@@ -245,6 +245,8 @@ def _why_not(delivery: Told, endpoint: Endpoint, about: object) -> str:
     if delivery.kind == "confirmation":
         if subscription.state != "pending":
             return "The subscription no longer waits for a confirmation."
+        if about is not None and about.created_at + verification.LIFETIME != subscription.confirmation_expires_at:
+            return "A newer confirmation link has been sent since."
     elif delivery.kind == "challenge":
         if subscription.challenge_notice != delivery.notice_id:
             return "The subscription no longer waits for this challenge."

@@ -126,12 +126,12 @@ def sweep() -> None:
         replay_models.wake()  # a task of its own: the sweep does not wait for its batches
     if deciding.is_due():
         undecided_models.wake()  # nor for what filters take
-    if routing.is_due() or bundles.is_due():
-        route()
     with system_scope():
         due = outbox.is_due()
     if due:
-        _dispatcher.wake()
+        _dispatcher.wake()  # first: it does not depend on what comes of the rest
+    if routing.is_due() or bundles.is_due():
+        route()
     for table in QUEUES:
         compact(table)
 

@@ -8,19 +8,21 @@
     ClientCertificate    a certificate in the TLS handshake
 
 Like `Client.post` it raises nothing but CancelledError, and it stays within the request's timeout however many requests
-that takes. What the receiver repeats of our credentials is blotted out of its answer, since answers are kept.
+that takes. What the receiver repeats of our credentials is blotted out of its answer (`egress.blotting`).
 """
 
+import base64
 import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cached_property
 
+from egress.blotting import MASK, blotted, spellings
 from egress.certificates import ClientCertificate
 from egress.client import MAX_TIMEOUT, Client
 from egress.exchange import Outcome, OutgoingRequest, elapsed_ms
 from egress.oauth import ClientCredentials, NoToken
 
-MASK = "••••"
 LEAST = 1.0  # seconds that have to be left for a second try to be worth it
 
 
@@ -30,6 +32,14 @@ class Authorization:
 
     scheme: str
     credentials: str = field(repr=False)
+
+    @cached_property
+    def spelled(self) -> tuple[str, ...]:
+        """What must not be kept of an answer. Of Basic also what it was made of: receivers read it."""
+        if self.scheme != "Basic":
+            return spellings([self.credentials])
+        pair = base64.b64decode(self.credentials).decode()
+        return spellings([self.credentials, pair, pair.partition(":")[2]])
 
 
 Authentication = Authorization | ClientCredentials | ClientCertificate
@@ -64,7 +74,8 @@ async def authenticated_post(client: Client, request: OutgoingRequest, auth: Aut
 async def _authorized_post(client: Client, request: OutgoingRequest, auth: Authorization) -> Outcome:
     others = tuple(pair for pair in request.headers if pair[0].lower() != "authorization")
     header = ("Authorization", f"{auth.scheme} {auth.credentials}")
-    return _blotted(await client.post(replace(request, headers=(*others, header))), auth.credentials)
+    outcome = await client.post(replace(request, headers=(*others, header)))
+    return blotted(outcome, auth.spelled)
 
 
 async def _post_with_token(client: Client, request: OutgoingRequest, auth: ClientCredentials) -> Outcome:
@@ -95,12 +106,3 @@ async def _post_with_token(client: Client, request: OutgoingRequest, auth: Clien
 
 def _without_token(detail: str, started: float) -> Outcome:
     return Outcome(status=None, error="oauth_token", detail=detail, total_ms=elapsed_ms(started))
-
-
-def _blotted(outcome: Outcome, credentials: str) -> Outcome:
-    if credentials.encode() in outcome.body:
-        outcome = replace(outcome, body=outcome.body.replace(credentials.encode(), MASK.encode()))
-    if any(credentials in value for _, value in outcome.headers):
-        headers = tuple((name, value.replace(credentials, MASK)) for name, value in outcome.headers)
-        outcome = replace(outcome, headers=headers)
-    return outcome

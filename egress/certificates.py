@@ -17,6 +17,7 @@ from datetime import datetime
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
@@ -28,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 MAX_PEM = 32 * 1024
+MAX_RSA = 4096  # bits: what larger ones cost, at each handshake, is taken from everybody
 MAX_CHAIN = 8
 MAX_CONTEXTS = 64  # each holds the system's certificate authorities once more, about a megabyte
 
@@ -73,7 +75,10 @@ def read(chain: str, key: str, at: datetime) -> tuple[str, str, Particulars]:
             fingerprint=own.fingerprint(SHA256()).hex(":").upper(),
         )
         begins = own.not_valid_before_utc
+        _bound(own.public_key(), "certificate")
         public = own.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except CertificateRefused:
+        raise
     except (ValueError, UnsupportedAlgorithm):
         raise CertificateRefused("certificate", "The certificate cannot be read.") from None
     if particulars.not_after <= at:
@@ -106,7 +111,7 @@ def context_for(certificate: ClientCertificate, trust: ssl.SSLContext | None = N
         context.load_verify_locations(cadata=b"".join(trust.get_ca_certs(binary_form=True)))
     context.set_alpn_protocols(["http/1.1"])
     passphrase = secrets.token_urlsafe(32)
-    key = load_pem_private_key(certificate.key.encode(), None)
+    key = load_pem_private_key(certificate.key.encode(), None, unsafe_skip_rsa_key_validation=True)  # `read` has
     sealed = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase.encode()))
     with tempfile.NamedTemporaryFile(prefix="certificate-") as file:
         file.write(certificate.chain.encode() + sealed)
@@ -149,14 +154,23 @@ def _certificates(chain: str) -> list[x509.Certificate]:
     return certificates
 
 
+def _bound(key: object, part: str) -> None:
+    if isinstance(key, RSAPublicKey | RSAPrivateKey) and key.key_size > MAX_RSA:
+        raise CertificateRefused(part, f"RSA keys may have at most {MAX_RSA} bits.")
+
+
 def _private_key(key: str) -> tuple[bytes, str]:
     """Its public half in DER, and the key itself in PKCS#8."""
     if len(key) > MAX_PEM:
         raise CertificateRefused("private_key", f"The key may have at most {MAX_PEM // 1024} KB.")
     try:
+        # Whether its primes are any is asked when it is known to be no larger than it may.
+        _bound(load_pem_private_key(key.encode(), None, unsafe_skip_rsa_key_validation=True), "private_key")
         private = load_pem_private_key(key.encode(), None)
         public = private.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         plain = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    except CertificateRefused:
+        raise
     except TypeError:
         raise CertificateRefused("private_key", "The key is locked with a passphrase: paste it without one.") from None
     except (ValueError, UnsupportedAlgorithm):

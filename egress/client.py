@@ -179,11 +179,17 @@ class Client:
             headers = self._headers(request)
         except UrlRefused as refusal:
             return Outcome(status=None, error="refused", detail=refusal.sentence)
+        started = time.perf_counter()
         try:
             tls = await self._tls(request, target)
+        except TimeoutError:
+            detail = "The client certificate was not ready in time: many are read just now."
+            return Outcome(None, error="timeout", detail=detail, total_ms=elapsed_ms(started))
         except (ssl.SSLError, ValueError):
             detail = "The client certificate cannot be presented to this receiver."
             return Outcome(status=None, error="client_certificate", detail=detail)
+        if request.certificate:
+            request = replace(request, timeout=request.timeout - (time.perf_counter() - started))
         host = self._host(target)
         try:
             async with host.slots, self._slots:
@@ -212,12 +218,16 @@ class Client:
         return exchange.outcome(started)
 
     async def _tls(self, request: OutgoingRequest, target: Target) -> ssl.SSLContext | None:
-        """The context of a request with a certificate of its own; None stands for the one all others share."""
+        """The context of a request with a certificate of its own; None stands for the one all others share.
+
+        Raises SSLError, ValueError, TimeoutError.
+        """
         if request.certificate is None:
             return None
         if target.plain_http:
             raise ValueError("There is no TLS to present a certificate in.")
-        return await self._contexts.of(request.certificate)
+        async with asyncio.timeout(min(request.timeout, MAX_TIMEOUT)):
+            return await self._contexts.of(request.certificate)
 
     async def _send_by_some_route(self, request: OutgoingRequest, headers: LooseHeaders, exchange: Exchange) -> None:
         """Without a proxy there is one route, and the connector tries the name's addresses in turn."""

@@ -27,7 +27,9 @@ TIMEOUT = 10.0  # seconds for one token request
 DEFAULT_LIFETIME = 300.0  # where the endpoint does not say (RFC 6749 section 5.1 leaves that open)
 MAX_LIFETIME = 86400.0
 EARLY = 30.0  # a token is renewed this long before its end, or a tenth of its life if that is less
-REST = 2.0  # after a failure nothing is asked again for so long: what waits behind it would ask in a row
+# After a failure nothing is asked again for so long, since what waits behind it would ask in a row; after each further
+# one twice as long: nobody has asked the token endpoint whether it wants to be posted to.
+REST, MOST_REST = 2.0, 64.0
 MAX_TOKEN = 8000
 MAX_KEPT = 1000
 
@@ -100,6 +102,16 @@ class _Answer:
 class _Asked:
     credentials: ClientCredentials
     answer: asyncio.Task[_Answer]
+    failures: int  # in a row, before this
+
+    @property
+    def has_failed(self) -> bool:
+        return (
+            self.answer.done()
+            and not self.answer.cancelled()
+            and not self.answer.exception()
+            and bool(self.answer.result().problem)
+        )
 
     def is_over(self, now: float) -> bool:
         done = self.answer.done()
@@ -119,7 +131,7 @@ class Tokens:
         """A token that is good now; raises NoToken. Whoever gives up waiting does not call the request off."""
         asked = self._asked.get(credentials.owner)
         if asked is None or asked.credentials != credentials or asked.is_over(self._clock()):
-            asked = self._ask(credentials)
+            asked = self._ask(credentials, asked.failures + 1 if asked and asked.has_failed else 0)
         self._asked.move_to_end(credentials.owner)
         try:
             async with asyncio.timeout(timeout):
@@ -141,22 +153,22 @@ class Tokens:
             task.cancel()
         self._asked.clear()
 
-    def _ask(self, credentials: ClientCredentials) -> _Asked:
-        task = asyncio.create_task(self._fetch(credentials))
+    def _ask(self, credentials: ClientCredentials, failures: int) -> _Asked:
+        task = asyncio.create_task(self._fetch(credentials, min(REST * 2 ** min(failures, 30), MOST_REST)))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
-        asked = self._asked[credentials.owner] = _Asked(credentials, task)
+        asked = self._asked[credentials.owner] = _Asked(credentials, task, failures)
         if len(self._asked) > MAX_KEPT:
             self._asked.popitem(last=False)
         return asked
 
-    async def _fetch(self, credentials: ClientCredentials) -> _Answer:
+    async def _fetch(self, credentials: ClientCredentials, rest: float) -> _Answer:
         before = self._clock()
         outcome = await self._post(credentials.request())
         try:
             token, lifetime = read_answer(outcome)
         except NoToken as problem:
-            return _Answer("", str(problem), self._clock() + REST)
+            return _Answer("", str(problem), self._clock() + rest)
         return _Answer(token, "", before + lifetime - min(EARLY, lifetime / 10))
 
 

@@ -16,6 +16,7 @@ from subscriptions import challenges, verification
 from subscriptions.challenges import Failure
 from subscriptions.messages import CHALLENGE_TYPE, CONFIRMATION_TYPE
 from subscriptions.notices import Notice
+from subscriptions.signals import disabled
 from tenants.models import TenantOwned
 from vault.fields import Sealed, as_stored
 
@@ -69,6 +70,12 @@ class Agreement(TenantOwned):
     state_changed_at = models.DateTimeField(default=timezone.now, editable=False)
     disabled_at = models.DateTimeField(
         null=True, editable=False, help_text="When it was last disabled; stays when it is enabled again."
+    )
+    unsent_from = models.DateTimeField(
+        null=True, editable=False, help_text="The oldest of the deliveries that waited when it was disabled."
+    )
+    untold_from = models.DateTimeField(
+        null=True, editable=False, help_text="The oldest of the events that had not been routed when it was disabled."
     )
     confirmed_at = models.DateTimeField(null=True, editable=False)
     confirmation_digest = models.BinaryField(max_length=32, null=True, unique=True, editable=False)
@@ -292,6 +299,7 @@ class Agreement(TenantOwned):
 
     # The conditional UPDATE ----------------------------------------------------------------------
 
+    @transaction.atomic
     def _move(self, leaving: Q, state: str, reason: str = "", code: str = "") -> bool:
         at = timezone.now()
         moved = self._update(
@@ -306,6 +314,8 @@ class Agreement(TenantOwned):
             **({"disabled_at": at} if state == self.State.DISABLED else {}),
         )
         self._refresh()
+        if moved and state == self.State.DISABLED:
+            disabled.send(type(self), subscription=self)
         return moved
 
     def _update(self, condition: Q, **changes) -> bool:

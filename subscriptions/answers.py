@@ -85,7 +85,7 @@ def action_for(rules: Mapping[str, str], status: int | None, error: str) -> Acti
     asked = []
     if status is not None and not 200 <= status < 300:
         asked += [str(status), f"{status // 100}xx"]
-    if error:
+    if error in REASONS:  # others are no receiver's
         asked += [error, NO_ANSWER]
     found = next((rules[match] for match in asked if match in rules), None)
     return cast(Action, found) if found in get_args(Action) else None

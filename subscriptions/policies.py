@@ -221,6 +221,7 @@ _ERRORS: Mapping[str, str] = MappingProxyType(
         "too_large": "The receiver's answer was too large.",
         "oauth_token": "There was no access token to send with.",
         "client_certificate": "The client certificate cannot be presented.",
+        "unsendable": "The portal could not make the message.",
     }
 )
 

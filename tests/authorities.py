@@ -29,9 +29,9 @@ class Authority:
         self.file.write_bytes(own.public_bytes(serialization.Encoding.PEM))
         self.certificate = self.file.read_text()
 
-    def issue(self, name: str, *, begins: float = -1, ends: float = 365) -> tuple[str, str]:
+    def issue(self, name: str, *, begins: float = -1, ends: float = 365, key=None) -> tuple[str, str]:
         """(certificate, private key) in PEM. `begins` and `ends` are in days from now."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         names = [x509.DNSName("hooks.example.com"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         made = self._builder(subject, key, begins, ends).add_extension(x509.SubjectAlternativeName(names), False)

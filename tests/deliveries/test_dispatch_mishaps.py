@@ -2,13 +2,14 @@
 
 import threading
 import time
+import uuid
 from datetime import timedelta
 
 import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from deliveries import breaker, models, outbox, results
+from deliveries import breaker, dispatch, lanes, models, outbox, results
 from deliveries.dispatch import Dispatcher
 from deliveries.models import Attempt, Delivery, Outbox
 from deliveries.results import decide, record
@@ -17,7 +18,8 @@ from deliveries.sending import Prepared, Sending
 from egress.client import Outcome, OutgoingRequest
 from events.models import Event
 from subscriptions.models import Subscription
-from tenants.scope import system_scope
+from tenants.ids import time_of
+from tenants.scope import system_scope, tenant_scope
 from tests.receiver import Answer
 
 
@@ -244,3 +246,67 @@ def test_a_subscription_whose_choice_makes_no_sense_does_not_stop_the_routing(su
     happen()
     deliver()
     assert statuses() == {"sound": "delivered"}
+
+
+def test_a_challenge_that_does_not_open_takes_nobody_along(subscribe, happen, dispatcher, receiver, cast):
+    """Nor a place: there are so many of them for all."""
+    asked, _ = subscribe(name="asked", verification="challenge", state="pending")
+    with tenant_scope(cast.tenant.pk):
+        notice = asked.send_challenge()
+    overwrite("subscriptions_notice", "payload", notice.pk, b"\x01\x02k1")
+    subscribe(name="sound")
+    happen()
+    route()
+    dispatcher.drain()
+    assert statuses() == {"asked": "pending", "sound": "delivered"}
+    assert dispatcher._places.taken == 0
+
+
+def test_nor_does_what_nobody_can_decide(subscribe, happen, dispatcher, receiver, monkeypatch):
+    odd, _ = subscribe(name="odd")
+    subscribe(name="sound")
+    real = dispatch.decide
+
+    def decide(sending):
+        if sending.subscription.pk == odd.pk:
+            raise RuntimeError("odd")
+        return real(sending)
+
+    monkeypatch.setattr(dispatch, "decide", decide)
+    happen()
+    route()
+    dispatcher.drain()
+    assert statuses() == {"odd": "pending", "sound": "delivered"}
+    assert dispatcher._places.taken == 0
+
+
+@pytest.mark.spec("B11")
+def test_an_attempt_can_be_written_by_a_worker_whose_clock_is_years_off(subscribe, happen, deliver, monkeypatch):
+    """Its id is of the day, of which there is a partition, by the database's clock."""
+    subscribe()
+    happen()
+    monkeypatch.setattr("tenants.ids.uuid7", lambda: uuid.UUID("00000000-0000-7000-8000-000000000001"))
+    deliver()
+    with system_scope():
+        attempt = Attempt.objects.get()
+        assert abs(time_of(attempt.pk) - attempt.signed_at) < timedelta(minutes=1)
+        assert time_of(attempt.pk) >= attempt.signed_at - timedelta(milliseconds=1)
+
+
+def test_lanes_are_left_in_the_order_in_which_routing_fills_them(subscribe, happen, dispatcher, receiver, monkeypatch):
+    """In another, the two could wait for each other."""
+    for number in range(6):
+        subscribe(name=f"{number}", mode="ordered")
+    happen()
+    route()
+    left, real = [], lanes.leaving
+    monkeypatch.setattr(lanes, "leaving", lambda heads: left.extend(heads) or real(heads))
+    together = []
+    real_record = results.record
+    monkeypatch.setattr(results, "record", lambda batch: together.append(len(batch)) or real_record(batch[::-1]))
+    monkeypatch.setattr(dispatch, "FLUSH_SECONDS", 0.3)
+    dispatcher.drain()
+    assert together == [6]
+    ids = [head.subscription_id for head, _ in left if head.claims]
+    assert len(ids) == 6
+    assert ids == sorted(ids)

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from deliveries import figures
 from deliveries.figures import Share, figures_of
-from deliveries.models import Attempt, Delivery
+from deliveries.models import Attempt, Delivery, Lane
 from events.partitions import ensure_partitions
 from events.search import TooSlow
 from tenants.ids import lowest_uuid7
@@ -125,6 +125,18 @@ def test_the_backlog_says_since_when_the_oldest_is_due(subscription, happen, del
     with tenant_scope(subscription.tenant_id), connection.cursor() as cursor:
         cursor.execute("UPDATE deliveries_outbox SET due_at = now() - interval '5 minutes'")
     assert read(subscription).backlog.is_late
+
+
+def test_the_backlog_of_a_line_is_due_when_the_line_is(subscribe, happen, deliver, receiver):
+    receiver.answer = Answer(500)
+    subscription, _ = subscribe(mode="ordered")
+    for _ in range(3):
+        happen()
+    deliver()
+    with tenant_scope(subscription.tenant_id):
+        found = figures.backlog_of(subscription.pk)
+        assert found.count == 3
+        assert found.oldest_due == Lane.objects.get().due_at
 
 
 def test_a_backlog_beyond_counting_is_at_least_so_many(subscription, happen, deliver, receiver, monkeypatch):

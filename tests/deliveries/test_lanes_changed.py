@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from deliveries import breaker, dispatch, results, sending
+from deliveries import breaker, dispatch, outbox, results, sending
 from deliveries.dispatch import Dispatcher
 from deliveries.fairness import Places
-from deliveries.models import Attempt, Delivery, Outbox
+from deliveries.models import Attempt, Delivery, Outbox, Pace
 from deliveries.routing import route
 from subscriptions.failing import Failing
 from subscriptions.models import Subscription
@@ -267,3 +267,43 @@ def test_nobody_waits_for_a_head_that_is_cancelled_while_it_is_under_way(subscri
     deliver()
     assert numbers(receiver.posted) == [0, 1]
     assert statuses() == ["cancelled", "delivered"]
+
+
+# Beside what is in no line -----------------------------------------------------------------------
+
+
+@pytest.mark.spec("B8")
+def test_a_line_does_not_wait_behind_what_is_in_none(subscribe, events, dispatcher, receiver):
+    """Of the same tenant: it would come to its share with that alone."""
+    subscribe(name="backlog", url=receiver.url + "/backlog")
+    subscribe(name="line", mode="ordered", url=receiver.url + "/line")
+    events(30)
+    route()
+    dispatcher._places = Places(places=16)
+    first, real = [], dispatcher._begin
+
+    def begin(sending):
+        first.append(sending.subscription.name)
+        real(sending)
+
+    dispatcher._begin = begin
+    dispatcher.drain()
+    assert first[0] == "line"
+    assert first.count("line") == first.count("backlog") == 30
+
+
+def test_what_finds_too_many_under_way_stands_in_line(subscribe, events, deliver, receiver):
+    """Or all of a long backlog would be looked at ten times a second."""
+    subscribe(max_in_flight=1)
+    events(40)
+    route()
+    with system_scope():
+        outbox.claim(1)
+    deliver()
+    with system_scope():
+        due = sorted(Outbox.objects.filter(lease_token=None).values_list("due_at", flat=True))
+        line_end = Pace.objects.get().line_end
+    gaps = [(later - earlier).total_seconds() for earlier, later in zip(due, due[1:], strict=False)]
+    assert len(due) == 39
+    assert min(gaps) > 0.009
+    assert due[-1] == line_end

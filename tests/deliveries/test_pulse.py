@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from deliveries import pulse
 from deliveries.heartbeats import Heartbeat
-from deliveries.models import Attempt, Outbox, Replay
+from deliveries.models import Attempt, Lane, Outbox, Replay
 from events.partitions import ensure_partitions
 from events.search import TooSlow
 from tenants.ids import lowest_uuid7
@@ -30,8 +30,8 @@ def queue(name: str):
 def test_an_empty_portal_has_nothing_waiting(cast):
     found = taken()
     assert [(one.name, one.count, one.oldest) for one in found.queues] == [
-        ("inbox", 0, None), ("undecided", 0, None), ("bundles", 0, None), ("outbox", 0, None), ("polled", 0, None),
-        ("replays", 0, None),
+        ("inbox", 0, None), ("undecided", 0, None), ("bundles", 0, None), ("outbox", 0, None), ("lanes", 0, None),
+        ("polled", 0, None), ("replays", 0, None),
     ]  # fmt: skip
     assert sum(found.events.values) == sum(found.attempts.values) == 0
     assert found.backlog.rows == found.recent.rows == []
@@ -57,6 +57,21 @@ def test_of_the_outbox_it_says_how_many_are_due(cast, subscribe, happen, deliver
     found = queue("outbox")
     assert (found.count, found.due) == (3, 1)
     assert found.oldest < timezone.now() - timedelta(minutes=4)
+
+
+def test_lines_are_as_old_as_the_first_of_them_is_due(cast, subscribe, happen, deliver, receiver, browser):
+    receiver.answer = Answer(500)
+    subscribe(name="line", mode="ordered")
+    subscribe(name="other", mode="ordered", url=receiver.url + "/other")
+    for _ in range(3):
+        happen()
+    deliver()
+    with system_scope():
+        Lane.objects.filter(subscription__name="line").update(due_at=timezone.now() - timedelta(minutes=5))
+    found = queue("lanes")
+    assert (found.count, found.due) == (2, 1)
+    assert found.oldest < timezone.now() - timedelta(minutes=4)
+    assert (queue("outbox").count, queue("outbox").oldest) == (6, None)
 
 
 def test_replays_that_ended_do_not_wait(cast, subscribe):
@@ -150,10 +165,10 @@ def test_what_takes_too_long_is_left_out_and_the_page_says_so(cast, browser, mon
         raise TooSlow
 
     found = taken()
-    assert [one.count for one in found.queues] == [None] * 6
+    assert [one.count for one in found.queues] == [None] * 7
     assert found.events is found.backlog is None
     page = browser(cast.operator).get(PAGE).content.decode()
-    assert page.count("Counting took too long") == 10
+    assert page.count("Counting took too long") == 11
 
 
 # The page and the API -----------------------------------------------------------------------------

@@ -2,11 +2,13 @@
 
 import threading
 import time
+from datetime import timedelta
 from types import SimpleNamespace
 
 import psycopg
 import pytest
 from django.db import Error, OperationalError, connection
+from django.utils import timezone
 
 from deliveries import routing, tasks
 from deliveries.models import Delivery, Outbox
@@ -296,3 +298,22 @@ def test_one_of_a_pools_processes_hears_the_door(monkeypatch):
         monkeypatch.setattr(tasks, "current_process", lambda process=process: process)
         tasks.start_fresh()
     assert made == [tasks.route, None, None, tasks.route], "the last one is no pool's"
+
+
+@pytest.mark.spec("B9")
+def test_what_is_routed_has_its_place_by_the_databases_clock(subscribe, happen, monkeypatch):
+    """Workers' own clocks differ, and lines are in the order of ids."""
+    subscribe(mode="ordered")
+    real, shift = routing._take_turns, timedelta(hours=-1)
+
+    def take_turns():
+        at, *others = real()
+        return at + shift, *others
+
+    monkeypatch.setattr(routing, "_take_turns", take_turns)
+    for number in range(20):
+        happen(f"user.number-{number}")
+    assert routing.route().deliveries == 20
+    made = deliveries()
+    assert [one.event_type for one in made] == [f"user.number-{number}" for number in range(20)]
+    assert all(timedelta(minutes=59) < timezone.now() - one.created_at < timedelta(minutes=61) for one in made)

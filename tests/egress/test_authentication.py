@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import json
 from dataclasses import replace
 from urllib.parse import unquote_plus
@@ -342,6 +343,33 @@ def test_after_a_failure_it_is_asked_again_in_a_moment_and_not_at_once(tokens):
             return asked
 
     assert asyncio.run(run()) == [1, 1, 1, 2]
+
+
+def test_the_longer_it_fails_the_more_rarely_it_is_asked(tokens):
+    """Nobody has asked the token endpoint whether it wants to be posted to."""
+    give, tokens.answer = tokens.answer, Answer(503)
+    clock = Clock()
+
+    async def run():
+        async with Client(LOOPBACK) as client:
+            kept = Tokens(client.post, clock)
+            for moment in range(600):
+                clock.now = 1000.0 + moment
+                with contextlib.suppress(NoToken):
+                    await kept.get(credentials(tokens), 5.0)
+            failed = len(tokens.posted)
+            tokens.answer = give
+            clock.now += oauth.MOST_REST
+            await kept.get(credentials(tokens), 5.0)
+            tokens.answer = Answer(503)
+            clock.now += 10_000  # it has ended, and the count begins anew
+            for moment in (0, oauth.REST + 0.1):
+                clock.now += moment
+                with pytest.raises(NoToken):
+                    await kept.get(credentials(tokens), 5.0)
+            return failed, len(tokens.posted) - failed
+
+    assert asyncio.run(run()) == (14, 3)
 
 
 def test_few_are_kept(tokens, monkeypatch):

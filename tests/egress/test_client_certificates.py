@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import secrets
 import ssl
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from egress import certificates
 from egress.authentication import authenticated_post
-from egress.certificates import CertificateRefused, ClientCertificate, read
+from egress.certificates import CertificateRefused, ClientCertificate, Contexts, read
 from egress.client import Client, OutgoingRequest
 from egress.guard import Guard
 from tests.authorities import Authority, pem
@@ -242,3 +243,41 @@ def refused(chain: str, key: str, part: str, words: str) -> None:
     with pytest.raises(CertificateRefused, match=words) as caught:
         read(chain, key, NOW)
     assert caught.value.part == part
+
+
+def large(bits: int = 16_384) -> rsa.RSAPrivateKey:
+    """No primes at all, which are asked for last: they take long to find, and to be known for what they are."""
+    p, q = (secrets.randbits(bits // 2) | 1 | 3 << bits // 2 - 2 for _ in range(2))
+    public = rsa.RSAPublicNumbers(65537, p * q)
+    return rsa.RSAPrivateNumbers(p, q, 3, 3, 3, 3, public).private_key(unsafe_skip_rsa_key_validation=True)
+
+
+@pytest.mark.spec("B8")
+def test_an_rsa_key_of_any_size_is_not_even_looked_at(authority, monkeypatch):
+    """It would take the time of everybody's requests, here and at each handshake."""
+    asked, real = [], certificates.load_pem_private_key
+
+    def load(*given, **options):
+        asked.append(options)
+        return real(*given, **options)
+
+    monkeypatch.setattr(certificates, "load_pem_private_key", load)
+    refused(authority.issue("a")[0], pem(large()), "private_key", "at most 4096 bits")
+    assert asked == [{"unsafe_skip_rsa_key_validation": True}]
+    refused(authority.issue("a", key=large(8192))[0], pem(large()), "certificate", "at most 4096 bits")
+
+
+def test_no_more_time_is_spent_on_a_certificate_than_the_request_has(authority, monkeypatch):
+    certificate, key = authority.issue("a")
+    never = asyncio.Event()
+    monkeypatch.setattr(Contexts, "of", lambda self, certificate: never.wait())
+    given = ClientCertificate("me", NOW + datetime.timedelta(days=1), certificate, key)
+    request = OutgoingRequest("https://127.0.0.1:1/", (), b"", timeout=0.2, certificate=given)
+
+    async def run():
+        async with Client(LOOPBACK) as client:
+            return await client.post(request)
+
+    outcome = asyncio.run(run())
+    assert (outcome.error, outcome.status) == ("timeout", None)
+    assert outcome.total_ms >= 200
