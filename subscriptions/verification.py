@@ -28,7 +28,8 @@ MAX_PER_TENANT = 1000  # in PERIOD
 
 def portal_guard() -> Guard:
     """This deployment's rules for outgoing requests: for URLs typed and for sockets opened."""
-    own = {urlsplit(settings.PORTAL_URL).netloc, f"127.0.0.1:{settings.PORT}"}
+    host = f"[{settings.HOST}]" if ":" in settings.HOST else settings.HOST
+    own = {urlsplit(settings.PORTAL_URL).netloc, f"127.0.0.1:{settings.PORT}", f"{host}:{settings.PORT}"}
     return Guard(allow=settings.EGRESS_ALLOW, own_hosts=own)
 
 

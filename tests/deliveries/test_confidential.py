@@ -7,7 +7,9 @@ import pytest
 from django.utils import timezone
 
 from deliveries.models import Attempt, Delivery, Outbox
+from egress.guard import UrlRefused
 from subscriptions.models import Notice, Subscription
+from subscriptions.verification import portal_guard
 from tenants.scope import system_scope, tenant_scope
 from tests.receiver import Answer
 
@@ -48,7 +50,7 @@ def link_of(receiver) -> str:
 
 
 @pytest.mark.spec("T4")
-def test_who_repeats_the_confirmation_link_has_not_agreed(pending, echo, deliver, api):
+def test_who_repeats_the_confirmation_link_has_not_agreed(pending, echo, deliver, api, browser, cast):
     """Whoever could read the link here could open it in the receiver's place."""
     pending()
     assert deliver() == 1
@@ -60,6 +62,9 @@ def test_who_repeats_the_confirmation_link_has_not_agreed(pending, echo, deliver
     answer = api().get(f"/api/v1/attempts/?delivery={attempt.delivery_id}")
     assert answer.status_code == 200
     assert token not in answer.content.decode()
+    page = browser(cast.viewer).get(f"/deliveries/{attempt.delivery_id}/").content.decode()
+    assert token not in page
+    assert "it may repeat the link" in page
 
 
 @pytest.mark.spec("T3")
@@ -137,3 +142,12 @@ def test_what_the_portal_cannot_make_is_no_answer_of_the_receiver(fields, subscr
     assert len(receiver.posted) == 1
     with tenant_scope(cast.tenant.pk):
         assert Delivery.objects.get().status == "delivered"
+
+
+@pytest.mark.parametrize(("host", "written"), [("10.1.2.3", "10.1.2.3"), ("fd00::5", "[fd00::5]")])
+def test_the_portal_s_own_address_is_refused_where_private_ones_are_open(settings, host, written):
+    settings.HOST, settings.EGRESS_ALLOW = host, ["10.0.0.0/8", "fd00::/8"]
+    with pytest.raises(UrlRefused) as refusal:
+        portal_guard().check_url(f"http://{written}:{settings.PORT}/in/key")
+    assert refusal.value.code == "own_host"
+    portal_guard().check_url(f"http://{written}:1/hook")
