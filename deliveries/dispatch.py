@@ -450,7 +450,7 @@ class Dispatcher:
         batch = [self._done.popleft() for _ in range(min(len(self._done), BATCH))]
         decided: list[Decided] = []
         try:
-            decided = [one for sending in batch if (one := self._decide(sending)) is not None]
+            decided = [decide(sending) for sending in batch]
             await self._write(line, [one for one in decided if not one.has_consequences])
             await self._write(line, [one for one in decided if one.has_consequences])
         finally:
@@ -459,16 +459,6 @@ class Dispatcher:
                 self._news.set()
         if used := self._to_note(batch):
             await line.call(results.note_use, used)
-
-    def _decide(self, sending: Sending) -> Decided | None:
-        """None where that cannot be said: then its lease ends, and nothing else depends on it."""
-        try:
-            return decide(sending)
-        except Exception:
-            logger.exception("What became of delivery %s cannot be said.", sending.delivery.pk)
-            sending.is_written = True  # or never will be
-            self._places.free(*_share(sending))
-            return None
 
     async def _write(self, line: Line | Here, batch: Sequence[Decided]) -> None:
         """One that cannot be written does not take the others along. All of them have consequences, or none."""

@@ -4,6 +4,7 @@ Most batches are one statement (`recording`). Those after which something else h
 transaction, pass through `record`, where Django's connection and the models' verbs are at hand.
 """
 
+import logging
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -84,6 +85,8 @@ _STATUS_AFTER = {
 }
 _NO_HEADERS = "[]"
 
+logger = logging.getLogger(__name__)
+
 
 class Decided(NamedTuple):
     """One request that has ended, and what the policy makes of it."""
@@ -101,6 +104,17 @@ class Decided(NamedTuple):
 
 
 def decide(sending: Sending) -> Decided:
+    """Raises nothing: what cannot be judged takes no other results along, and is not sent for ever."""
+    try:
+        return Decided(sending, _judged(sending))
+    except Exception:
+        logger.exception("What came of delivery %s cannot be judged.", sending.delivery.pk)
+        if sending.outcome.ok:
+            return Decided(sending, Decision("delivered", None, ""))
+        return Decided(sending, Decision("failed", None, "What its subscription says about answers cannot be read."))
+
+
+def _judged(sending: Sending) -> Decision:
     outcome = sending.outcome
     policy, rules = _policy(sending)
     wish = next((value for name, value in outcome.headers if name.lower() == "retry-after"), None)
@@ -114,8 +128,8 @@ def decide(sending: Sending) -> Decided:
         random=random.random,
     )
     if sending.delivery.kind == "challenge":
-        decision = challenges.decide(sending, decision)
-    return Decided(sending, decision)
+        return challenges.decide(sending, decision)
+    return decision
 
 
 def _policy(sending: Sending) -> tuple[Policy, Mapping[str, str]]:

@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 from django.db import connection, transaction
 from django.utils import timezone
+from psycopg.types.json import Jsonb
 
 from deliveries import breaker, dispatch, lanes, models, outbox, results
 from deliveries.dispatch import Dispatcher
@@ -262,22 +263,21 @@ def test_a_challenge_that_does_not_open_takes_nobody_along(subscribe, happen, di
     assert dispatcher._places.taken == 0
 
 
-def test_nor_does_what_nobody_can_decide(subscribe, happen, dispatcher, receiver, monkeypatch):
-    odd, _ = subscribe(name="odd")
+@pytest.mark.parametrize("rules", [None, ["5xx"]])
+def test_nor_does_what_nobody_can_judge(rules, subscribe, happen, dispatcher, receiver):
+    """And it is not sent for ever."""
+    receiver.answer = lambda posted: Answer(500 if posted.headers.get("x-odd") else 204)
+    odd, _ = subscribe(name="odd", headers={"X-Odd": "1"})
     subscribe(name="sound")
-    real = dispatch.decide
-
-    def decide(sending):
-        if sending.subscription.pk == odd.pk:
-            raise RuntimeError("odd")
-        return real(sending)
-
-    monkeypatch.setattr(dispatch, "decide", decide)
+    with system_scope(), connection.cursor() as cursor:
+        cursor.execute("UPDATE subscriptions_subscription SET rules = %s WHERE id = %s", [Jsonb(rules), odd.pk])
     happen()
     route()
     dispatcher.drain()
-    assert statuses() == {"odd": "pending", "sound": "delivered"}
+    assert statuses() == {"odd": "failed", "sound": "delivered"}
     assert dispatcher._places.taken == 0
+    with system_scope():
+        assert Attempt.objects.count() == 2
 
 
 @pytest.mark.spec("B11")

@@ -45,7 +45,7 @@ def main(wanted: list[str]) -> int:
             torture.drain()
             if "poison" in phases:
                 torture.watch_poison_alone(2 if quick else 30)
-            report = Report(torture.phases, stage.acks(), stage.arrivals())
+            report = Report(torture.phases, stage.acks(), stage.arrivals(), stage.arrived_in_line())
         finally:
             keep_log(stage)
             for broker in torture.brokers:

@@ -61,9 +61,11 @@ class Torture:
 
     def _left(self, wanted: set[int], seconds: float) -> set[int]:
         deadline = time.monotonic() + seconds
-        while (left := wanted - self.stage.arrived()) and time.monotonic() < deadline:
+        while True:
+            left = wanted - (self.stage.arrived() & self.stage.arrived_in_line())
+            if not left or time.monotonic() > deadline:
+                return left
             time.sleep(0.5)
-        return left
 
     def fault(
         self, phase: Phase, kind: str, at: float | None = None, *, claims: bool = True, before: Iterable[str] = ()
@@ -265,13 +267,19 @@ class Torture:
     # (g) A wrong clock --------------------------------------------------------------------------------------
 
     def shift_clocks(self, seconds: float) -> None:
-        """One more worker, whose clock is wrong, while the other is given no work; one way, then the other."""
+        """One more worker, whose clock is wrong, while the other stands still; one way, then the other."""
         for shift in (SHIFT, -SHIFT):
             with self.phase(f"a worker's clock {shift // 60:+} min") as phase, self.stage.more_workers(clock(shift)):
                 leader = self.stage.leader("worker")
-                leader.suspend()  # what its processes have begun they finish
+                stopped = [leader, *children(leader.pid)]
+                before = self.stage.under_way()
+                for process in stopped:
+                    process.suspend()
+                self.fault(phase, "SIGSTOP of the other", before=before)
                 self._see_flow(phase, seconds)
-                leader.resume()
+                for process in stopped:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.resume()
 
     def see_wrong_clocks(self, seconds: float) -> None:
         """Of workers that are there already, both wrong ways beside each other, and beside all others."""

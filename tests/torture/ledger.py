@@ -3,8 +3,9 @@
     python -m tests.torture.ledger FILE LINKS
 
 Prints its port. Each message is appended to FILE as `time number webhook-id webhook-timestamp`, and is on the disk
-before the answer is 200; what shares a moment shares an fsync. Messages without a number have `-` there. Confirmation
-links are appended to LINKS. An answer takes ANSWER_SECONDS, so that something is under way at any moment.
+before the answer is 200; what shares a moment shares an fsync. Messages without a number have `-` there; each event of
+a batch has its line. Confirmation links are appended to LINKS. An answer takes ANSWER_SECONDS, so that something is
+under way at any moment.
 """
 
 import asyncio
@@ -61,23 +62,31 @@ class Ledger:
             writer.close()
 
     async def take(self, headers: Mapping[str, str], body: bytes) -> None:
-        message = read(body)
-        link = next((part["confirmation_url"] for part in message.values() if is_link(part)), None)
+        messages = read(body)
+        parts = (part for message in messages for part in message.values())
+        link = next((part["confirmation_url"] for part in parts if is_link(part)), None)
         if link is not None:
             self.links.write(link.encode() + b"\n")
             return
-        number = message.get("n", "-")
         said = headers.get("webhook-id", "-"), headers.get("webhook-timestamp", "0")
-        await self.keep(f"{time.time():.4f} {number} {said[0]} {said[1]}\n".encode())
+        numbers = [number_of(message) for message in messages]
+        await self.keep("".join(f"{time.time():.4f} {one} {said[0]} {said[1]}\n" for one in numbers).encode())
         await asyncio.sleep(ANSWER_SECONDS)
 
 
-def read(body: bytes) -> dict:
+def read(body: bytes) -> list[dict]:
+    """The objects that were posted: one, or those of a batch."""
     try:
-        message = json.loads(body)
+        said = json.loads(body)
     except ValueError:
-        return {}
-    return message if isinstance(message, dict) else {}
+        said = {}
+    return [one if isinstance(one, dict) else {} for one in (said if isinstance(said, list) else [said])]
+
+
+def number_of(message: dict) -> object:
+    """As it was posted, or in an envelope."""
+    data = message.get("data")
+    return (data if isinstance(data, dict) else message).get("n", "-")
 
 
 def is_link(part: object) -> bool:

@@ -101,13 +101,39 @@ def unreadable_event(stage: Stage) -> None:
 
 
 def unknown_kind_of_delivery(stage: Stage) -> None:
-    subscription = stage.subscription["id"]
-    due(stage, copy(stage, "deliveries_delivery", "kind = 'event'", kind="telegram", status="pending"), subscription)
+    due(stage, delivery(stage, kind="telegram", status="pending"), stage.subscription["id"])
 
 
 def unknown_shape_of_delivery(stage: Stage) -> None:
     changes = {"shape": "sphere", "signing": "sealing wax", "status": "pending", "message_id": "poison"}
-    due(stage, copy(stage, "deliveries_delivery", "kind = 'event'", **changes), stage.subscription["id"])
+    due(stage, delivery(stage, **changes), stage.subscription["id"])
+
+
+def delivery(stage: Stage, **changes: Any) -> uuid.UUID:
+    """To the ledger."""
+    where = f"kind = 'event' AND subscription_id = '{stage.subscription['id']}'"
+    return copy(stage, "deliveries_delivery", where, **changes)
+
+
+def broken_challenge(stage: Stage) -> None:
+    """It is owed an answer, and nobody can tell to what."""
+    made = stage.subscribe("Poison: challenge", ["poison.challenge"])
+    notice = uuid7()
+    insert(
+        stage, "subscriptions_notice", id=notice, tenant_id=stage.tenant.id, kind="challenge", payload=GARBAGE,
+        subscription_id=made["id"], event_type="poison.challenge", created_at="now",
+    )  # fmt: skip
+    stage.query(
+        "UPDATE subscriptions_subscription SET verification = 'challenge', challenge_notice = %s WHERE id = %s",
+        [notice, made["id"]],
+    )
+
+
+def lane_of_nobody(stage: Stage) -> None:
+    insert(
+        stage, "deliveries_lane", subscription_id=uuid7(), tenant_id=stage.tenant.id, due_at="now", added=1, events=500,
+        wait=5,
+    )  # fmt: skip
 
 
 def broken_division(stage: Stage) -> None:
@@ -156,6 +182,12 @@ KINDS: Mapping[str, Callable[[Stage], None]] = {
     "an unknown severity": broken_subscription("severity", min_severity="grim"),
     "an event type that is null": broken_subscription("null", event_types=[None]),
     "an event type that is empty": broken_subscription("empty", event_types=[""]),
+    "an unknown mode": broken_subscription("mode", mode="braided"),
+    "rules that are null": broken_subscription("rules", rules=Jsonb(None)),
+    "rules that are none": broken_subscription("list", rules=Jsonb(["5xx"])),
+    "waits that are none": broken_subscription("waits", policy="custom", delays=None),
+    "a filter that is none": broken_subscription("filter", filter="1 +"),
+    "an unknown way to prove who sends": broken_subscription("auth", auth_method="handshake"),
     "an unknown state": broken_subscription("state", state="dozing"),
     "an unknown kind of delivery": unknown_kind_of_delivery,
     "a delivery of unknown shape and scheme": unknown_shape_of_delivery,
@@ -166,6 +198,8 @@ KINDS: Mapping[str, Callable[[Stage], None]] = {
     "a bundle whose division is broken": broken_division,
     "a bundle whose body is broken": division_of_no_body,
     "notices that do not open": broken_notice,
+    "a challenge that does not open": broken_challenge,
+    "a lane of no subscription": lane_of_nobody,
     "a replay of an unknown kind": broken_replay,
     "a source whose secret does not open": broken_source,
 }

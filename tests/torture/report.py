@@ -1,6 +1,7 @@
 """What the torture found, computed from what sender and ledger wrote.
 
-- lost: acknowledged, and not in the ledger when the portal had had every chance.
+- lost: acknowledged, and not in both ledgers when the portal had had every chance. One is told of each event by itself,
+  one in batches; what follows is about the first.
 - duplicates: messages that came again. Each has to be explained by a fault during which it was under way, that is:
   claimed and not finished. The in-flight bound is how many messages were, over all faults; a duplicate that no fault
   explains is counted as unexplained, whatever the bound would allow.
@@ -11,7 +12,7 @@
 import json
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 TOLERANCE = 300  # seconds that a receiver by Standard Webhooks lets a signature's time differ from its clock
@@ -55,14 +56,25 @@ class Row:
 
 
 class Report:
-    def __init__(self, phases: Sequence[Phase], acks: Mapping[int, float], arrivals: Sequence[Arrival]) -> None:
+    """`line` has the numbers that came in batches; None where nothing is sent so."""
+
+    def __init__(
+        self,
+        phases: Sequence[Phase],
+        acks: Mapping[int, float],
+        arrivals: Sequence[Arrival],
+        line: Set[int] | None = None,
+    ) -> None:
+        arrived = {number for _, number, _, _ in arrivals}
+        if line is not None:
+            arrived &= line
         self.phases = phases
         self.begins = [phase.begun for phase in phases]
         self.rows = [Row() for _ in phases]
-        self.lost = sorted(set(acks) - {number for _, number, _, _ in arrivals})
+        self.lost = sorted(set(acks) - arrived)
         self.unexplained: list[str] = []
         self.stalest_signature = max((abs(at - signed) for at, _, _, signed in arrivals), default=0.0)
-        self._count_acks(acks, {number for _, number, _, _ in arrivals})
+        self._count_acks(acks, arrived)
         self._count_messages(arrivals)
         self._time_recoveries(acks, arrivals)
 

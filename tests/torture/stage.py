@@ -39,8 +39,7 @@ class Stage:
         self.portal.patience = 300  # what else the machine does is no fault of the portal
         self.folder = self.portal.folder
         self.embedded = Embedded(self.portal.var)
-        self.acked_file, self.ledger_file = self.folder / "acked", self.folder / "ledger"
-        self.links_file = self.folder / "links"
+        self.acked_file, self.ledger_file, self.line_file = (self.folder / name for name in ("acked", "ledger", "line"))
         self.helpers: list[subprocess.Popen] = []
         self.workers: list[psutil.Popen] = []
         self.statuses: dict[str, int] = {}
@@ -62,15 +61,15 @@ class Stage:
         self.portal.__exit__()
 
     def set_up(self) -> None:
-        """A tenant, the ledger, its subscription, and a sender that begins."""
+        """A tenant, two ledgers with a subscription each, one of them sent in batches, and a sender that begins."""
         self.tenant: Tenant = self.portal.create_tenant("Torture")
-        for file in (self.acked_file, self.ledger_file, self.links_file):
-            file.touch()
-        ledger = self._start("tests.torture.ledger", str(self.ledger_file), str(self.links_file))
-        self.receiver = f"http://127.0.0.1:{int(ledger.stdout.readline())}/hook"
+        self.acked_file.touch()
+        self.line_receiver = self._keep_ledger(self.line_file)
+        self.receiver = self._keep_ledger(self.ledger_file)
+        self.line = self.subscribe("Line", ["order.created"], url=self.line_receiver, mode="batched", shape="envelope")
+        self._confirm(self.line_file)
         self.subscription = self.subscribe("Ledger", ["*"])
-        link = wait_for(self.links_file.read_text, "the confirmation link arrives", 120).split()[-1]
-        assert call("GET", link).status == 200
+        self._confirm(self.ledger_file)
         source = self.tenant.create_source("hmac")
         wanted = {
             "address": ["127.0.0.1", self.portal.port], "path": urlsplit(source["url"]).path,
@@ -80,9 +79,20 @@ class Stage:
         self.sender = self._start("tests.torture.sender", json.dumps(wanted))
 
     def subscribe(self, name: str, event_types: list[str], **fields: object) -> dict:
-        return self.tenant.post(
-            "subscriptions/", name=name, url=self.receiver, shape="raw", event_types=event_types, **fields
-        )
+        wanted = {"name": name, "url": self.receiver, "shape": "raw", "event_types": event_types, **fields}
+        return self.tenant.post("subscriptions/", **wanted)
+
+    def _keep_ledger(self, file: Path) -> str:
+        """The URL of a receiver that keeps what it gets in this file."""
+        links = links_of(file)
+        file.touch()
+        links.touch()
+        ledger = self._start("tests.torture.ledger", str(file), str(links))
+        return f"http://127.0.0.1:{int(ledger.stdout.readline())}/hook"
+
+    def _confirm(self, file: Path) -> None:
+        link = wait_for(links_of(file).read_text, "the confirmation link arrives", 120).split()[-1]
+        assert call("GET", link).status == 200
 
     def _start(self, module: str, *arguments: str) -> subprocess.Popen:
         process = subprocess.Popen(
@@ -154,6 +164,10 @@ class Stage:
     def arrived(self) -> set[int]:
         return {number for _, number, _, _ in self.arrivals()}
 
+    def arrived_in_line(self) -> set[int]:
+        """What came in batches."""
+        return {int(line.split()[1]) for line in whole_lines(self.line_file) if line.split()[1] != "-"}
+
     def query(self, statement: str, parameters: Mapping[str, Any] | list[Any] | None = None) -> list[tuple]:
         """Read or change the portal's database, past everything that guards it.
 
@@ -173,6 +187,8 @@ class Stage:
         there = self.query(
             "SELECT delivery.message_id, outbox.lease_token IS NOT NULL AND outbox.due_at > clock_timestamp()"
             " FROM deliveries_outbox AS outbox JOIN deliveries_delivery AS delivery ON delivery.id = outbox.delivery_id"
+            " WHERE outbox.subscription_id <> %s",
+            [self.line["id"]],
         )
         came = {message for _, _, message, _ in self.arrivals()}
         return {message for message, is_claimed in there if is_claimed or message in came}
@@ -185,10 +201,12 @@ class Stage:
             " (SELECT count(*) FROM deliveries_outbox AS outbox"
             " JOIN deliveries_delivery AS delivery ON delivery.id = outbox.delivery_id"
             " WHERE delivery.subscription_id = %s AND delivery.kind = 'event' AND delivery.shape = 'raw'"
-            " AND delivery.event_type = 'order.created')"
+            " AND delivery.event_type = 'order.created'),"
+            " (SELECT count(*) FROM deliveries_outbox WHERE subscription_id = %s)"
         )
-        [counts] = self.query(statement, [self.subscription["id"]])
-        return {name: count for name, count in zip(("inbox", "notices", "outbox"), counts, strict=True) if count}
+        [counts] = self.query(statement, [self.subscription["id"], self.line["id"]])
+        names = "inbox", "notices", "outbox", "line"
+        return {name: count for name, count in zip(names, counts, strict=True) if count}
 
     def somebody_stands_in_the_way(self) -> bool:
         """Does a process hold the turn to route and do nothing?"""
@@ -214,6 +232,10 @@ class Stage:
 
     def log_lines(self) -> int:
         return self.portal.log().count("\n")
+
+
+def links_of(ledger: Path) -> Path:
+    return ledger.with_suffix(".links")
 
 
 def whole_lines(file: Path) -> list[str]:

@@ -20,6 +20,13 @@ def test_an_acknowledged_number_that_never_came_is_lost():
     assert report.problems()
 
 
+def test_so_is_one_that_came_by_itself_and_in_no_batch():
+    report = Report([phase("one", 0)], {1: 1.0, 2: 2.0}, [arrival(1.1, 1), arrival(2.1, 2)], {1})
+    assert report.lost == [2]
+    assert report.rows[0].lost == 1
+    assert report.problems()
+
+
 def test_what_nobody_was_promised_may_come():
     report = Report([phase("one", 0)], {1: 1.0}, [arrival(1.1, 1), arrival(1.2, 2)])
     assert (report.lost, report.problems()) == ([], [])
