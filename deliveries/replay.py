@@ -14,6 +14,7 @@ A replay keeps the message id, as a resend does, so that receivers know what the
 the subscription is left out, and so is what still waits in the inbox, or for its filter: that is sent anyway.
 """
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -221,8 +222,9 @@ def _first_event(replay: Replay) -> datetime:
 def _first_delivery(replay: Replay) -> datetime:
     """Of those that may have ended since: what was made long before, and waited."""
     subscription = replay.subscription
-    waits = timedelta(seconds=2 * sum(subscription.delivery_policy.delays))  # Retry-After doubles them at most
-    first = replay.since - LONGEST_DELIVERY - waits
+    first = replay.since - LONGEST_DELIVERY
+    with contextlib.suppress(ValueError):  # an unknown policy, which sends once
+        first -= timedelta(seconds=2 * sum(subscription.delivery_policy.delays))  # Retry-After doubles them at most
     if _is_since_disabled(replay) and subscription.unsent_from is not None:
         first = min(first, subscription.unsent_from)
     return first

@@ -122,6 +122,27 @@ def test_so_much_is_read_for_one_lot_of_claims(subscribe, happen, deliver, recei
         assert set(Delivery.objects.values_list("status", "attempt_count")) == {("delivered", 1)}
 
 
+@pytest.mark.spec("B11")
+@pytest.mark.parametrize("mode", ["parallel", "batched"])
+def test_the_first_is_read_whatever_happened_before_it(mode, subscribe, happen, deliver, receiver, monkeypatch):
+    """Bodies are bounded in the order of events, which need not be that of deliveries."""
+    monkeypatch.setattr(dispatch, "BATCH_BYTES", 1500)
+    monkeypatch.setattr(
+        dispatch, "reading", lambda claims, endpoints, most=1500: sending.reading(claims, endpoints, most)
+    )
+    subscribe(mode=mode)
+    events = [happen(body=b'"%s"' % (b"x" * 998)) for _ in range(4)]
+    route()
+    with system_scope():
+        rows = list(Delivery.objects.order_by("id"))
+        for row, event in zip(rows, reversed(events), strict=True):
+            Delivery.objects.filter(pk=row.pk).update(event_id=event.pk)
+    if mode == "batched":
+        let_time_pass()
+    deliver()
+    assert statuses() == ["delivered"] * 4
+
+
 def test_heads_are_given_back_while_those_under_way_are_heavy(cast, subscribe, happen, receiver, opened):
     for number in range(3):
         subscribe(name=f"{number}", mode="ordered")
