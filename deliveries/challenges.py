@@ -23,6 +23,7 @@ from events.wakeup import DISPATCH, wake_on_commit
 from subscriptions.challenges import Failure, delay_after, failure_of
 from subscriptions.models import Notice, Subscription
 from subscriptions.policies import Decision
+from vault.keyring import KeyringError
 
 if TYPE_CHECKING:
     from deliveries.sending import Sending
@@ -105,7 +106,10 @@ def values(sending: "Sending") -> tuple[str, ...]:
 
 def _value(sending: "Sending") -> str:
     """Empty where it does not open any more: then it was not sent either."""
-    return sending.about.payload["challenge"] if sending.prepared else ""
+    try:
+        return sending.about.payload["challenge"]
+    except KeyringError:
+        return ""
 
 
 def _failure(sending: "Sending") -> Failure | None:
