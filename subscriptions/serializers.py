@@ -19,6 +19,13 @@ from subscriptions.snippets import snippets
 from tenants.fields import KnownFieldsOnly
 
 
+class _Rules(serializers.DictField):
+    """None of those that make no sense: a list does not fail over one row."""
+
+    def to_representation(self, value):
+        return super().to_representation(value) if isinstance(value, dict) else {}
+
+
 class SigningSecretSerializer(serializers.ModelSerializer):
     class Meta:
         model = SigningSecret
@@ -93,7 +100,7 @@ class SubscriptionSerializer(serializers.ModelSerializer):
         allow_null=True,
         help_text="The waits of the custom policy, in seconds; null with any other.",
     )
-    rules = serializers.DictField(
+    rules = _Rules(
         child=serializers.ChoiceField(list(ACTIONS.items())),
         read_only=True,
         help_text="What answers mean other than the policy says.",

@@ -6,7 +6,7 @@ from events.models import Severity
 from subscriptions import flow, receiver_auth
 from subscriptions.messages import SHAPES
 from subscriptions.models import Subscription
-from subscriptions.policies import POLICIES
+from subscriptions.policies import CUSTOM, POLICIES
 from subscriptions.signing import SCHEMES
 
 KNOWN: dict[str, Collection[str]] = {
@@ -25,6 +25,9 @@ KNOWN: dict[str, Collection[str]] = {
 def unreadable(subscription: Subscription) -> list[tuple[str, str]]:
     """Fields with their senseless values, as people call them; empty for one that is sound."""
     wrong = [(name, value) for name, known in KNOWN.items() if (value := getattr(subscription, name)) not in known]
-    if not isinstance(subscription.signing_options, dict):
-        wrong.append(("signing_options", str(subscription.signing_options)))
+    for name in ("signing_options", "rules"):
+        if not isinstance(value := getattr(subscription, name), dict):
+            wrong.append((name, str(value)))
+    if subscription.policy == CUSTOM and not subscription.delays:
+        wrong.append(("delays", str(subscription.delays)))
     return [(name.replace("_", " "), value) for name, value in wrong]

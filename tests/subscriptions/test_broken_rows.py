@@ -16,7 +16,10 @@ SENSELESS = {
     "min_severity": "grim",
     "mode": "waltz",
     "auth_method": "handshake",
+    "rules": ["5xx"],
+    "delays": None,
 }
+BESIDE = {"delays": {"policy": "custom"}}
 
 
 @pytest.fixture(params=SENSELESS)
@@ -24,7 +27,9 @@ def broken(make, cast, request):
     subscription = make("idle", name="Broken")
     make("idle", name="Sound")
     with tenant_scope(cast.tenant.pk):
-        Subscription.objects.filter(pk=subscription.pk).update(**{request.param: SENSELESS[request.param]})
+        Subscription.objects.filter(pk=subscription.pk).update(
+            **{request.param: SENSELESS[request.param]}, **BESIDE.get(request.param, {})
+        )
     return subscription
 
 
