@@ -127,7 +127,7 @@ _QUEUES: tuple[tuple[str, str, type[models.Model], str, str], ...] = (
     ("undecided", "Events to be asked a filter about", Undecided, "true", "event_id"),
     ("bundles", "Posts to be unpacked", Bundle, "due_at <= clock_timestamp()", "due_at"),
     ("outbox", "Deliveries to be sent", Outbox, "due_at <= clock_timestamp()", "due_at"),
-    ("lanes", "Lines whose first is to be sent", Lane, "due_at <= clock_timestamp()", "due_at"),
+    ("lanes", "Lines with messages in them", Lane, "due_at <= clock_timestamp()", "due_at"),
     ("polled", "Messages to be polled", PullQueue, "true", "delivery_id"),
     ("replays", "Replays under way", Replay, "state = 'running'", "created_at"),
 )
