@@ -145,7 +145,8 @@ SPEAK_OF_THE_DATABASE = (
     "celery.beat",
     "celery.app.trace",
     "celery.worker.consumer.consumer",
+    "celery.worker.request",
 )
-SPEAK_OF_THE_BROKER = ("celery.beat", "celery.worker.consumer.consumer", "events.wakeup")
+SPEAK_OF_THE_BROKER = ("celery.beat", "celery.worker.consumer.consumer", "celery.worker.request", "events.wakeup")
 outage = Outage("The database", is_absence)
 broker_outage = Outage("The broker", is_absence_of_the_broker)
