@@ -431,6 +431,7 @@ def test_a_replay_leaves_out_what_is_undecided(cast, subscribe, happen):
 def test_payloads_come_in_small_numbers(cast, subscribe, happen, decide, monkeypatch):
     """A batch of large events is never in memory as a whole."""
     monkeypatch.setattr(choice, "CHUNK", 2)
+    monkeypatch.setattr(deciding, "TURN_SECONDS", 60)  # all in one turn, however slow the machine
     seen = []
     payloads = choice._payloads
     monkeypatch.setattr(choice, "_payloads", lambda asked: seen.append(len(asked)) or payloads(asked))
