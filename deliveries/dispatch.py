@@ -23,7 +23,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import uvloop
 from django.conf import settings
@@ -31,7 +31,7 @@ from django.db import connection
 
 from deliveries import breaker, lanes, lines, results
 from deliveries.endpoints import Endpoints
-from deliveries.fairness import Others, Places
+from deliveries.fairness import Others, Places, VainLook
 from deliveries.lanes import Head
 from deliveries.lines import Here, Line, at_once, only
 from deliveries.outbox import Claim, Claiming, putting_back
@@ -86,6 +86,7 @@ class Dispatcher:
     ) -> None:
         self._guard = guard
         self._route = route
+        self._name = str(uuid4())
         self._places = places or Places()
         self._claiming = Claiming()
         self._endpoints = Endpoints()
@@ -100,6 +101,7 @@ class Dispatcher:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._news = asyncio.Event()  # something may be due, or may be claimed now
         self._left_some = True  # whether the last claim may have left something that was due, for want of places
+        self._vain = VainLook()
         self._told_at = float("-inf")
         self._answered = asyncio.Event()
         self._stopping = False
@@ -117,20 +119,25 @@ class Dispatcher:
                 self._news, self._answered = asyncio.Event(), asyncio.Event()
                 self._thread = threading.Thread(target=self._run, args=(self._loop,), name="dispatch", daemon=True)
                 self._thread.start()
-        self._tell(self._news)
+        self._tell(self._hears)
 
     def stop(self, timeout: float) -> None:
         """Claim nothing more, write what comes back within `timeout` seconds. The lease takes care of the rest."""
         self._stopping = True
-        self._tell(self._news)
-        self._tell(self._answered)
+        self._tell(self._hears)
+        self._tell(self._answered.set)
         if self._thread is not None:
             self._thread.join(timeout)
 
-    def _tell(self, event: asyncio.Event) -> None:
+    def _tell(self, listener: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop has ended
             if self._loop is not None:
-                self._loop.call_soon_threadsafe(event.set)
+                self._loop.call_soon_threadsafe(listener)
+
+    def _hears(self) -> None:
+        """Something may be due, of anybody."""
+        self._vain.forget()
+        self._news.set()
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         asyncio.set_event_loop(loop)
@@ -177,9 +184,9 @@ class Dispatcher:
         await line.close()
 
     async def _hear(self, line: Line) -> bool:
-        heard = await line.heard([DUE] if self._route is None else [DUE, CHANNEL])
+        heard = await line.heard([DUE] if self._route is None else [DUE, CHANNEL], besides=self._name)
         if DUE in heard:
-            self._news.set()
+            self._hears()
         if CHANNEL in heard and self._route is not None:
             await line.call(self._route)
         return True
@@ -191,7 +198,7 @@ class Dispatcher:
         self._news.clear()
         self._left_some = True  # until it is known: places may become free meanwhile
         room, others = self._places.offer()
-        claimed = await self._claim(line, room, others.and_these(self._asked_about))
+        claimed = await self._claim_past(line, room, others.and_these(self._asked_about))
         self._left_some = claimed >= room or any(others)
         if self._left_some:
             await self._tell_others(line)
@@ -199,12 +206,24 @@ class Dispatcher:
             await self._news.wait()
         return True
 
+    async def _claim_past(self, line: Line, room: int, others: Others) -> int:
+        """`_claim`, but for what has just been looked for in vain."""
+        if self._vain.holds_for(others):
+            return 0
+        if room > 0 and any(others):
+            self._vain.begin(others)  # before it looks: news may come meanwhile
+        try:
+            return await self._claim(line, room, others)
+        except BaseException:
+            self._vain.forget()
+            raise
+
     async def _tell_others(self, line: Line) -> None:
-        """Dispatchers of other processes, and this one, which claims once more than it would have to."""
+        """The dispatchers of other processes."""
         now = time.monotonic()
         if now - self._told_at >= TELL_SECONDS:
             self._told_at = now
-            await line.run(only("SELECT pg_notify($1, '')", [DUE]))
+            await line.run(only("SELECT pg_notify($1, $2)", [DUE, self._name]))
 
     async def _record_or_wait(self, line: Line) -> bool:
         """Write what came of some requests, or wait for answers. False when none will come any more."""
@@ -264,6 +283,7 @@ class Dispatcher:
         heads = await self._claim_heads(line, (room + 1) // 2, others)  # or they would wait behind what is in no line
         claims = await line.run(self._claiming.claiming(room - heads, others)) if room > heads else []
         if claims:
+            self._vain.found(claims)
             await self._read(line, claims)
         return heads + len(claims)
 
@@ -272,6 +292,7 @@ class Dispatcher:
         if not await self._has_lanes(line):
             return 0
         heads = await line.run(lanes.claiming(room, others.tenants, others.subscriptions))
+        self._vain.found(heads)
         for head in heads:
             if self._places.are_heavy:
                 await line.run(putting_back(head.claims))
@@ -305,7 +326,7 @@ class Dispatcher:
                     return
             if not sendings:
                 await line.run(lanes.leaving([(head, None)]))
-                self._news.set()
+                self._hears()
                 return
         except lines.LOST:
             raise
@@ -333,7 +354,7 @@ class Dispatcher:
         """See to it that somebody claims at that moment. Returns in how many seconds that is."""
         delay = max(0.0, (at - now).total_seconds())
         if self._thread is not None:
-            self._loop.call_later(delay, self._news.set)
+            self._loop.call_later(delay, self._hears)
         return delay
 
     async def _read(self, line: Line | Here, claims: Sequence[Claim]) -> None:
@@ -358,7 +379,7 @@ class Dispatcher:
             if waiting:
                 await self._let_in(line, waiting)
             if left:
-                self._news.set()
+                self._hears()
 
     async def _let_in(self, line: Line | Here, waiting: Sequence[Sending]) -> None:
         """Begin to send those that may leave. What is asked about them must not hold up the claims of others, so they
@@ -381,7 +402,7 @@ class Dispatcher:
     def _has_been_asked(self, subscriptions: Sequence[UUID], task: "asyncio.Task[None]") -> None:
         self._at_the_gate.discard(task)
         self._asked_about -= Counter(subscriptions)
-        self._news.set()
+        self._hears()
 
     async def _clear(self, subscription_id: UUID, line: Line | Here) -> None:
         """Put off what is due to a receiver that is spared from now on, or all of it would have to be claimed first."""
@@ -455,7 +476,9 @@ class Dispatcher:
             await self._write(line, [one for one in decided if one.has_consequences])
         finally:
             self._done.extendleft(one for one in reversed(batch) if not one.is_written)
-            if self._left_some or any([one.has_consequences for one in decided]):
+            if any([one.has_consequences for one in decided]):
+                self._hears()
+            elif self._left_some:
                 self._news.set()
         if used := self._to_note(batch):
             await line.call(results.note_use, used)

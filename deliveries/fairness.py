@@ -5,15 +5,26 @@ each, and there is always room for somebody who has none. A subscription has a b
 configured, and a tenant alone has what it needs. All together may hold so many bytes of messages.
 """
 
+import time
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 PLACES = 768
-OF_ONE_SUBSCRIPTION = 256
+OF_ONE_SUBSCRIPTION = 384
 BATCH = 200
 MOST_BYTES = 64_000_000
 WORTH_A_CLAIM = 32  # fewer are not asked for while others are under way
+LOOK_SECONDS = 0.1
+
+
+class Claimed(Protocol):
+    """A claim, or the head of a line."""
+
+    @property
+    def tenant_id(self) -> Any: ...
+    @property
+    def subscription_id(self) -> Any: ...
 
 
 class Others(NamedTuple):
@@ -86,3 +97,37 @@ class Places:
         fitting = max(int((self._most_bytes - self._bytes) / max(self._usual_bytes, 1)), 0 if self.taken else 1)
         room = min(self._batch, (free - most_of_a_tenant) // 2, self._of_one - most_of_one, fitting)
         return room, Others(tenants, subscriptions)
+
+
+class VainLook:
+    """A claim of all but some that found nothing: it need not be made again because places of those become free.
+
+    It holds until there is news, or LOOK_SECONDS are over, since time alone makes things due.
+    """
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """There is news."""
+        self._until = float("-inf")
+        self._tenants: frozenset[Any] = frozenset()
+        self._subscriptions: frozenset[Any] = frozenset()
+
+    def begin(self, others: Others) -> None:
+        """All but some are looked for, and as long as nothing is `found`, in vain."""
+        self._until = time.monotonic() + LOOK_SECONDS
+        self._tenants, self._subscriptions = frozenset(others.tenants), frozenset(others.subscriptions)
+
+    def found(self, claims: Iterable[Claimed]) -> None:
+        """These were due. Of those who were left out it says nothing new."""
+        if not all(one.subscription_id in self._subscriptions or one.tenant_id in self._tenants for one in claims):
+            self.forget()
+
+    def holds_for(self, others: Others) -> bool:
+        """Whether a claim of these would be in vain as well: nobody is among them that was left out."""
+        return (
+            time.monotonic() < self._until
+            and self._tenants.issubset(others.tenants)
+            and self._subscriptions.issubset(others.subscriptions)
+        )

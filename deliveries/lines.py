@@ -86,9 +86,9 @@ class Line:
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._listening: psycopg.AsyncConnection[Any] | None = None
 
-    async def heard(self, channels: Sequence[str]) -> set[str]:
-        """Wait for a NOTIFY: the channels there was one in. All of them, at once, where it only begins to listen:
-        something may have come before.
+    async def heard(self, channels: Sequence[str], besides: str = "") -> set[str]:
+        """Wait for a NOTIFY: the channels there was one in, `besides` those with that payload. All of them, at once,
+        where it only begins to listen: something may have come before.
         """
         line = await self._connected()
         if self._listening is not line:
@@ -96,7 +96,7 @@ class Line:
                 await line.execute(f"LISTEN {channel}")
             self._listening = line
             return set(channels)
-        return {notify.channel async for notify in line.notifies(stop_after=1)}
+        return {one.channel async for one in line.notifies(stop_after=1) if not besides or one.payload != besides}
 
     async def run(self, steps: Steps[Result]) -> Result:
         """Run the steps, each for itself. Raises `psycopg.Error` and OSError: those of LOST where it broke."""

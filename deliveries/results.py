@@ -27,8 +27,8 @@ from egress.client import Outcome
 from events.columns import Booleans, Bytes, Column, Floats, Integers, Moments, Texts, Uuids
 from subscriptions import policies
 from subscriptions.models import SigningSecret
-from subscriptions.policies import Decision, Policy
-from tenants.ids import moment, numbered
+from subscriptions.policies import DELIVERED, Decision, Policy
+from tenants.ids import first_of, moment
 from tenants.scope import IDLE_WITH_LOCKS, system_scope
 
 # An attempt is kept in any case. The outbox first, then the deliveries, as those do who cancel.
@@ -100,7 +100,8 @@ class Decided(NamedTuple):
         sending, kind = self.sending, self.decision.kind
         if sending.head is not None:
             return True
-        return kind != "delivered" or sending.delivery.kind == "challenge" or sending.subscription.trouble is not None
+        trouble = sending.endpoint.trouble if sending.endpoint else sending.subscription.trouble
+        return kind != "delivered" or sending.delivery.kind == "challenge" or trouble is not None
 
 
 def decide(sending: Sending) -> Decided:
@@ -110,12 +111,14 @@ def decide(sending: Sending) -> Decided:
     except Exception:
         logger.exception("What came of delivery %s cannot be judged.", sending.delivery.pk)
         if sending.outcome.ok:
-            return Decided(sending, Decision("delivered", None, ""))
+            return Decided(sending, DELIVERED)
         return Decided(sending, Decision("failed", None, "What its subscription says about answers cannot be read."))
 
 
 def _judged(sending: Sending) -> Decision:
     outcome = sending.outcome
+    if outcome.ok and sending.delivery.kind != "challenge":
+        return DELIVERED
     policy, rules = _policy(sending)
     wish = next((value for name, value in outcome.headers if name.lower() == "retry-after"), None)
     decision = policies.decide(
@@ -186,7 +189,10 @@ def note_use(subscriptions: Sequence[UUID]) -> None:
 
 def recording(batch: Sequence[Decided]) -> Steps[set[UUID]]:
     """Write what came of a batch: one statement. Returns the deliveries that were still ours."""
-    columns = [column(values) for column, values in zip(_TYPES, zip(*map(_row, batch), strict=True), strict=True)]
+    attempts = first_of([_ended_at(one.sending) for one in batch])
+    columns = [
+        column(values) for column, values in zip(_TYPES, zip(*map(_row, batch, attempts), strict=True), strict=True)
+    ]
     ids = [one.sending.claim.delivery_id for one in batch]
     rows = yield _RECORD, [*columns, min(ids), max(ids)]
     return {row[0] for row in rows}
@@ -198,13 +204,17 @@ _TYPES: tuple[type[Column], ...] = (
 )  # fmt: skip
 
 
-def _row(decided: Decided) -> tuple[object, ...]:
+def _ended_at(sending: Sending) -> int:
+    return moment(sending.signed_at + timedelta(milliseconds=sending.outcome.total_ms))
+
+
+def _row(decided: Decided, attempt_id: UUID) -> tuple[object, ...]:
     sending, decision = decided
     outcome, claim, prepared = _as_kept(sending), sending.claim, sending.prepared
     return (
         claim.delivery_id,
         claim.token,
-        numbered(moment(sending.signed_at + timedelta(milliseconds=outcome.total_ms)), 0),
+        attempt_id,
         sending.delivery.tenant_id,
         sending.delivery.subscription_id,
         claim.attempt,

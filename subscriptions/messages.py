@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import NoReturn
 
+import orjson
+
 JSON = "application/json"
 CLOUDEVENTS_JSON = "application/cloudevents+json"
 CLOUDEVENTS_BATCH = "application/cloudevents-batch+json"
@@ -289,5 +291,7 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def _dump(value: object) -> bytes:
-    # "replace" only meets lone surrogates, which have no UTF-8.
-    return _ENCODER.encode(value).encode("utf-8", "replace")
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # lone surrogates, which have no UTF-8; the bytes of all else are the same
+        return _ENCODER.encode(value).encode("utf-8", "replace")

@@ -75,6 +75,8 @@ class Decision:
     reason: str
 
 
+DELIVERED = Decision("delivered", None, "")
+
 POLICIES: Mapping[str, Policy] = MappingProxyType(
     {
         policy.name: policy
@@ -160,7 +162,7 @@ def decide(
     if attempt < 1:
         raise ValueError("Attempts are counted from 1.")
     if status is not None and 200 <= status < 300 and not error:
-        return Decision("delivered", None, "")
+        return DELIVERED
     what = _what_happened(status, error)
     action = "disable" if status == GONE else action_for(rules, status, error)
     if action == "deliver":

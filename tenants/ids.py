@@ -5,6 +5,7 @@ Partition bounds, retention and "newest first" all read the time out of the id, 
 
 import os
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from uuid_utils import compat
@@ -25,7 +26,7 @@ def following(first: uuid.UUID, count: int) -> list[uuid.UUID]:
     if not 0 <= count < NUMBERS:
         raise ValueError("too many ids of one millisecond")
     start = first.int >> 64
-    return [numbered(start, number) for number in range(count)]
+    return [_made(start, number, chance) for number, chance in enumerate(_chances(count))]
 
 
 def moment(at: datetime) -> int:
@@ -39,7 +40,22 @@ def numbered(start: int, number: int) -> uuid.UUID:
 
     For what has an order that its makers' own clocks would not keep.
     """
-    return uuid.UUID(int=start << 64 | 0b10 << 62 | number << 48 | int.from_bytes(os.urandom(6), "big"))
+    return _made(start, number, *_chances(1))
+
+
+def first_of(starts: Sequence[int]) -> list[uuid.UUID]:
+    """The first id of each of these moments."""
+    return [_made(start, 0, chance) for start, chance in zip(starts, _chances(len(starts)), strict=True)]
+
+
+def _made(start: int, number: int, chance: int) -> uuid.UUID:
+    return uuid.UUID(int=start << 64 | 0b10 << 62 | number << 48 | chance)
+
+
+def _chances(count: int) -> list[int]:
+    """So many times 48 random bits. Each asking is a system call, so it is asked once."""
+    drawn = os.urandom(6 * count)
+    return [int.from_bytes(drawn[at : at + 6], "big") for at in range(0, len(drawn), 6)]
 
 
 def lowest_uuid7(at: datetime) -> uuid.UUID:

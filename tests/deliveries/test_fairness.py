@@ -7,11 +7,11 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from deliveries import lines, outbox
-from deliveries.dispatch import Dispatcher
-from deliveries.fairness import Others, Places
+from deliveries import fairness, lines, outbox
+from deliveries.dispatch import DUE, Dispatcher
+from deliveries.fairness import Others, Places, VainLook
 from deliveries.models import Outbox
-from deliveries.outbox import Claiming
+from deliveries.outbox import Claim, Claiming
 from deliveries.routing import route
 from tenants.scope import system_scope
 from tests.receiver import Answer, Receiver
@@ -104,6 +104,88 @@ def test_what_is_not_due_is_not_claimed(subscribe, happen):
         Outbox.objects.update(due_at=timezone.now() + timedelta(minutes=1))
         assert outbox.claim(10) == []
         assert not outbox.is_due()
+
+
+def claimed(tenant: str, subscription: str) -> list[Claim]:
+    return [Claim("a delivery", 1, "a token", tenant, subscription)]
+
+
+def test_what_was_looked_for_in_vain_is_not_looked_for_again():
+    look = VainLook()
+    assert not look.holds_for(Others(("hog",)))
+    look.begin(Others(("hog",), ("busy",)))
+    assert look.holds_for(Others(("hog",), ("busy",)))
+    assert look.holds_for(Others(("hog", "another"), ("busy",)))  # even fewer are asked for
+    assert not look.holds_for(Others(("hog",)))
+    assert not look.holds_for(Others())
+    look.found(claimed("hog", "any") + claimed("anybody", "busy"))  # of those who had been left out
+    assert look.holds_for(Others(("hog",), ("busy",)))
+    look.found(claimed("hog", "any") + claimed("newcomer", "another"))
+    assert not look.holds_for(Others(("hog",), ("busy",)))
+
+
+def test_a_vain_look_ends_with_news_or_time(monkeypatch):
+    look, others = VainLook(), Others(("hog",))
+    look.begin(others)
+    look.forget()
+    assert not look.holds_for(others)
+    monkeypatch.setattr(fairness, "LOOK_SECONDS", 0)
+    look.begin(others)
+    assert not look.holds_for(others)
+
+
+@pytest.mark.spec("B8")
+@pytest.mark.django_db(transaction=True)
+def test_one_that_has_its_share_is_no_reason_to_look_for_others(subscribe, happen, opened, receiver, monkeypatch, cast):
+    """Again and again; but news of others is."""
+    monkeypatch.setattr(fairness, "LOOK_SECONDS", 60)
+    vain, real = [], Claiming.claiming
+
+    def claiming(self, limit, others):
+        found = yield from real(self, limit, others)
+        if any(others) and not found:
+            vain.append(others)
+        return found
+
+    monkeypatch.setattr(Claiming, "claiming", claiming)
+    subscribe()
+    for _ in range(60):
+        happen()
+    route()
+    dispatcher = Dispatcher(places=Places(places=64, of_one_subscription=8))
+    dispatcher.wake()
+    wait_until(lambda: len(receiver.posted) == 60)
+    looked = len(vain)
+    subscribe(name="Another", tenant=cast.other_tenant)
+    happen(tenant=cast.other_tenant)
+    route()
+    dispatcher.wake()
+    wait_until(lambda: len(receiver.posted) == 61)
+    dispatcher.stop(10)
+    assert len(receiver.posted) == 61
+    assert 1 <= looked <= 3  # it begins to listen, and is woken
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_dispatcher_does_not_hear_itself(opened):
+    """Or it would look again because it has told others that it cannot take more."""
+    dispatcher = Dispatcher()
+    heard, real = [], dispatcher._hears
+    dispatcher._hears = lambda: (heard.append(True), real())
+    dispatcher.wake()
+    wait_until(lambda: listeners() == 1 and len(heard) == 2)  # woken, and it has begun to listen
+    tell(dispatcher._name)
+    threading.Event().wait(0.3)
+    itself = len(heard)
+    tell("another")
+    wait_until(lambda: len(heard) == 3)
+    dispatcher.stop(10)
+    assert (itself, len(heard)) == (2, 3 + 1)  # it is told to stop, too
+
+
+def tell(name: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_notify(%s, %s)", [DUE, name])
 
 
 @pytest.mark.spec("B8")
