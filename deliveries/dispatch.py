@@ -208,15 +208,12 @@ class Dispatcher:
 
     async def _claim_past(self, line: Line, room: int, others: Others) -> int:
         """`_claim`, but for what has just been looked for in vain."""
-        if self._vain.holds_for(others):
+        now = time.monotonic()
+        if self._vain.holds_for(others, now):
             return 0
         if room > 0 and any(others):
-            self._vain.begin(others)  # before it looks: news may come meanwhile
-        try:
-            return await self._claim(line, room, others)
-        except BaseException:
-            self._vain.forget()
-            raise
+            self._vain.begin(others, now)  # before it looks: news may come meanwhile
+        return await self._claim(line, room, others)
 
     async def _tell_others(self, line: Line) -> None:
         """The dispatchers of other processes."""
@@ -469,14 +466,16 @@ class Dispatcher:
         as long as it takes: the receivers have the messages, and nobody can claim them meanwhile.
         """
         batch = [self._done.popleft() for _ in range(min(len(self._done), BATCH))]
-        decided: list[Decided] = []
+        usual: list[Decided] = []
+        with_consequences: list[Decided] = []
         try:
-            decided = [decide(sending) for sending in batch]
-            await self._write(line, [one for one in decided if not one.has_consequences])
-            await self._write(line, [one for one in decided if one.has_consequences])
+            for one in map(decide, batch):
+                (with_consequences if one.has_consequences else usual).append(one)
+            await self._write(line, usual)
+            await self._write(line, with_consequences)
         finally:
             self._done.extendleft(one for one in reversed(batch) if not one.is_written)
-            if any([one.has_consequences for one in decided]):
+            if with_consequences:
                 self._hears()
             elif self._left_some:
                 self._news.set()

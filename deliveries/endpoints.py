@@ -57,7 +57,6 @@ class Endpoint:
         "problem",
         "shown",
         "subscription",
-        "trouble",
         "url",
         "version",
     )
@@ -65,7 +64,6 @@ class Endpoint:
     def __init__(self, version: tuple[Any, ...], subscription: Subscription, secrets: Iterable[SigningSecret]) -> None:
         self.version = version
         self.subscription = subscription
-        self.trouble = subscription.trouble
         self.problem: KeyringError | ValueError | None = None
         self.url, self.headers, self.shown = "", (), ()
         self.confidential: tuple[str, ...] = ()  # what is not kept of an answer that repeats it

@@ -5,7 +5,6 @@ each, and there is always room for somebody who has none. A subscription has a b
 configured, and a tenant alone has what it needs. All together may hold so many bytes of messages.
 """
 
-import time
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -102,7 +101,7 @@ class Places:
 class VainLook:
     """A claim of all but some that found nothing: it need not be made again because places of those become free.
 
-    It holds until there is news, or LOOK_SECONDS are over, since time alone makes things due.
+    It holds until there is news, or LOOK_SECONDS are over, since time alone makes things due. `now` is in seconds.
     """
 
     def __init__(self) -> None:
@@ -114,9 +113,9 @@ class VainLook:
         self._tenants: frozenset[Any] = frozenset()
         self._subscriptions: frozenset[Any] = frozenset()
 
-    def begin(self, others: Others) -> None:
+    def begin(self, others: Others, now: float) -> None:
         """All but some are looked for, and as long as nothing is `found`, in vain."""
-        self._until = time.monotonic() + LOOK_SECONDS
+        self._until = now + LOOK_SECONDS
         self._tenants, self._subscriptions = frozenset(others.tenants), frozenset(others.subscriptions)
 
     def found(self, claims: Iterable[Claimed]) -> None:
@@ -124,10 +123,10 @@ class VainLook:
         if not all(one.subscription_id in self._subscriptions or one.tenant_id in self._tenants for one in claims):
             self.forget()
 
-    def holds_for(self, others: Others) -> bool:
+    def holds_for(self, others: Others, now: float) -> bool:
         """Whether a claim of these would be in vain as well: nobody is among them that was left out."""
         return (
-            time.monotonic() < self._until
+            now < self._until
             and self._tenants.issubset(others.tenants)
             and self._subscriptions.issubset(others.subscriptions)
         )

@@ -86,7 +86,7 @@ class Line:
         self._connection: psycopg.AsyncConnection[Any] | None = None
         self._listening: psycopg.AsyncConnection[Any] | None = None
 
-    async def heard(self, channels: Sequence[str], besides: str = "") -> set[str]:
+    async def heard(self, channels: Sequence[str], besides: str | None = None) -> set[str]:
         """Wait for a NOTIFY: the channels there was one in, `besides` those with that payload. All of them, at once,
         where it only begins to listen: something may have come before.
         """
@@ -96,7 +96,7 @@ class Line:
                 await line.execute(f"LISTEN {channel}")
             self._listening = line
             return set(channels)
-        return {one.channel async for one in line.notifies(stop_after=1) if not besides or one.payload != besides}
+        return {one.channel async for one in line.notifies(stop_after=1) if one.payload != besides}
 
     async def run(self, steps: Steps[Result]) -> Result:
         """Run the steps, each for itself. Raises `psycopg.Error` and OSError: those of LOST where it broke."""

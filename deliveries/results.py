@@ -100,8 +100,7 @@ class Decided(NamedTuple):
         sending, kind = self.sending, self.decision.kind
         if sending.head is not None:
             return True
-        trouble = sending.endpoint.trouble if sending.endpoint else sending.subscription.trouble
-        return kind != "delivered" or sending.delivery.kind == "challenge" or trouble is not None
+        return kind != "delivered" or sending.delivery.kind == "challenge" or sending.subscription.trouble is not None
 
 
 def decide(sending: Sending) -> Decided:
@@ -110,15 +109,13 @@ def decide(sending: Sending) -> Decided:
         return Decided(sending, _judged(sending))
     except Exception:
         logger.exception("What came of delivery %s cannot be judged.", sending.delivery.pk)
-        if sending.outcome.ok:
-            return Decided(sending, DELIVERED)
         return Decided(sending, Decision("failed", None, "What its subscription says about answers cannot be read."))
 
 
 def _judged(sending: Sending) -> Decision:
     outcome = sending.outcome
     if outcome.ok and sending.delivery.kind != "challenge":
-        return DELIVERED
+        return DELIVERED  # whatever the policy and the rules
     policy, rules = _policy(sending)
     wish = next((value for name, value in outcome.headers if name.lower() == "retry-after"), None)
     decision = policies.decide(

@@ -112,26 +112,25 @@ def claimed(tenant: str, subscription: str) -> list[Claim]:
 
 def test_what_was_looked_for_in_vain_is_not_looked_for_again():
     look = VainLook()
-    assert not look.holds_for(Others(("hog",)))
-    look.begin(Others(("hog",), ("busy",)))
-    assert look.holds_for(Others(("hog",), ("busy",)))
-    assert look.holds_for(Others(("hog", "another"), ("busy",)))  # even fewer are asked for
-    assert not look.holds_for(Others(("hog",)))
-    assert not look.holds_for(Others())
+    assert not look.holds_for(Others(("hog",)), 0)
+    look.begin(Others(("hog",), ("busy",)), 0)
+    assert look.holds_for(Others(("hog",), ("busy",)), 0)
+    assert look.holds_for(Others(("hog", "another"), ("busy",)), 0)  # even fewer are asked for
+    assert not look.holds_for(Others(("hog",)), 0)
+    assert not look.holds_for(Others(), 0)
     look.found(claimed("hog", "any") + claimed("anybody", "busy"))  # of those who had been left out
-    assert look.holds_for(Others(("hog",), ("busy",)))
+    assert look.holds_for(Others(("hog",), ("busy",)), 0)
     look.found(claimed("hog", "any") + claimed("newcomer", "another"))
-    assert not look.holds_for(Others(("hog",), ("busy",)))
+    assert not look.holds_for(Others(("hog",), ("busy",)), 0)
 
 
-def test_a_vain_look_ends_with_news_or_time(monkeypatch):
+def test_a_vain_look_ends_with_news_or_time():
     look, others = VainLook(), Others(("hog",))
-    look.begin(others)
+    look.begin(others, 10)
+    assert look.holds_for(others, 10 + fairness.LOOK_SECONDS / 2)
+    assert not look.holds_for(others, 10 + fairness.LOOK_SECONDS)
     look.forget()
-    assert not look.holds_for(others)
-    monkeypatch.setattr(fairness, "LOOK_SECONDS", 0)
-    look.begin(others)
-    assert not look.holds_for(others)
+    assert not look.holds_for(others, 10)
 
 
 @pytest.mark.spec("B8")
